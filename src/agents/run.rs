@@ -1,0 +1,159 @@
+//! The face of one run: what is asked, what is reported, how it ended.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::base::id::SessionKey;
+
+/// Everything a caller decides about a run.
+#[derive(Debug, Clone, Default)]
+pub struct RunRequest {
+    /// Chosen by the caller (the idempotency key of `agent` and `chat.send`).
+    pub run_id: String,
+    /// Agent id; `None` takes the one the session key names, else the default.
+    pub agent: Option<String>,
+    pub session_key: Option<SessionKey>,
+    pub session_id: Option<String>,
+    pub message: String,
+    pub images: Vec<Image>,
+    /// Appended to the system prompt of this run alone.
+    pub extra_system_prompt: Option<String>,
+    /// `provider/model`, overriding configuration and session.
+    pub model: Option<String>,
+    pub thinking: Option<String>,
+    pub timeout: Option<Duration>,
+    pub lane: Lane,
+    /// Where the message came from, shown to the model as trusted metadata.
+    pub origin: Origin,
+    /// Whether the sender may use owner-only tools.
+    pub owner: bool,
+    /// Also receives this run's events, besides the process-wide sink.
+    pub observer: Option<Arc<dyn EventSink>>,
+}
+
+/// The surface a message arrived on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    pub channel: Option<String>,
+    pub account: Option<String>,
+    pub chat: Option<String>,
+    pub chat_type: Option<String>,
+    pub surface: Option<String>,
+}
+
+/// An inline image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    pub mime_type: String,
+    /// Base64 without line breaks.
+    pub data: String,
+}
+
+/// The global queue a run waits in after its session's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Lane {
+    #[default]
+    Main,
+    Cron,
+    Subagent,
+    Nested,
+}
+
+/// One thing that happened in a run. `seq` counts from 1 within the run.
+#[derive(Debug, Clone, Copy)]
+pub struct RunEvent<'a> {
+    pub run_id: &'a str,
+    pub session_key: Option<&'a SessionKey>,
+    pub agent: &'a str,
+    pub seq: u64,
+    /// Milliseconds since the Unix epoch.
+    pub ts: u64,
+    pub body: RunBody<'a>,
+}
+
+/// What happened. Exactly one of `End`, `Error` or `Aborted` closes a run.
+#[derive(Debug, Clone, Copy)]
+pub enum RunBody<'a> {
+    Start {
+        started_at: u64,
+    },
+    /// `text` is cumulative, `delta` is what was added.
+    Assistant {
+        text: &'a str,
+        delta: &'a str,
+    },
+    Thinking {
+        text: &'a str,
+        delta: &'a str,
+    },
+    /// Payload of the `tool` stream: `{phase, name, toolCallId, …}`.
+    Tool(&'a Value),
+    /// Payload of another `lifecycle` or `compaction` phase.
+    Other {
+        stream: &'a str,
+        data: &'a Value,
+    },
+    /// A message was appended to the transcript.
+    Message {
+        id: &'a str,
+        seq: u64,
+        message: &'a Value,
+    },
+    End {
+        outcome: &'a RunOutcome,
+    },
+    Error {
+        outcome: &'a RunOutcome,
+    },
+    Aborted {
+        outcome: &'a RunOutcome,
+    },
+}
+
+/// Takes events as they happen. Must not block.
+pub trait EventSink: Debug + Send + Sync {
+    fn on_event(&self, event: RunEvent<'_>);
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RunStatus {
+    #[default]
+    Ok,
+    Error,
+    Aborted,
+    TimedOut,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, Default)]
+pub struct RunOutcome {
+    pub status: RunStatus,
+    /// The final reply; partial text when aborted.
+    pub text: String,
+    /// What users read when `status` is not `Ok`.
+    pub error: Option<String>,
+    /// `rpc`, `stop`, `timeout` for aborts; the provider's reason otherwise.
+    pub stop_reason: Option<String>,
+    pub session_key: Option<SessionKey>,
+    pub session_id: String,
+    pub provider: String,
+    pub model: String,
+    pub usage: Usage,
+    pub started_at: u64,
+    pub ended_at: u64,
+}
+
+/// Tokens of a run or a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Usage {
+    pub input: u64,
+    pub output: u64,
+    pub cache_read: u64,
+    pub cache_write: u64,
+    pub total_tokens: u64,
+}

@@ -1,0 +1,13 @@
+//! Floor 0: values without I/O that every other module may use.
+
+pub mod backoff;
+pub mod clock;
+pub mod id;
+pub mod json;
+pub mod secret;
+
+/// The release whose wire protocol, files and command line this binary speaks.
+///
+/// Part of the wire contract: `hello-ok.server.version`, `status.runtimeVersion`
+/// and `--version` show it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

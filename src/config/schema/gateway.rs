@@ -1,0 +1,93 @@
+//! `gateway`: the port, who may connect, and the surfaces on it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The `gateway` section.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Gateway {
+    pub mode: Option<String>,
+    pub port: Option<u32>,
+    pub bind: Option<String>,
+    pub custom_bind_host: Option<String>,
+    pub auth: Auth,
+    pub trusted_proxies: Vec<String>,
+    pub allow_real_ip_fallback: bool,
+    pub control_ui: ControlUi,
+    pub tls: Map<String, Value>,
+    pub http: Http,
+    pub tools: Map<String, Value>,
+    pub webchat: Map<String, Value>,
+    pub tailscale: Map<String, Value>,
+    pub remote: Map<String, Value>,
+    pub reload: Map<String, Value>,
+    pub nodes: Map<String, Value>,
+}
+
+/// `gateway.auth`. `token` and `password` are secret inputs: plain text,
+/// `${VAR}` or a reference object.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Auth {
+    pub mode: Option<String>,
+    pub token: Option<Value>,
+    pub password: Option<Value>,
+    pub allow_tailscale: Option<bool>,
+    pub rate_limit: Option<RateLimit>,
+    pub trusted_proxy: Option<TrustedProxy>,
+}
+
+/// `gateway.auth.rateLimit`. Times are milliseconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RateLimit {
+    pub max_attempts: u32,
+    pub window_ms: u64,
+    pub lockout_ms: u64,
+    pub exempt_loopback: bool,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { max_attempts: 10, window_ms: 60_000, lockout_ms: 300_000, exempt_loopback: true }
+    }
+}
+
+/// `gateway.auth.trustedProxy`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TrustedProxy {
+    pub user_header: String,
+    pub required_headers: Vec<String>,
+    pub allow_users: Vec<String>,
+}
+
+/// `gateway.controlUi`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ControlUi {
+    pub enabled: Option<bool>,
+    pub base_path: String,
+    pub root: Option<String>,
+    pub allowed_origins: Vec<String>,
+    pub dangerously_allow_host_header_origin_fallback: bool,
+    pub allow_insecure_auth: bool,
+    pub dangerously_disable_device_auth: bool,
+}
+
+/// `gateway.http`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Http {
+    pub endpoints: Endpoints,
+    pub security_headers: Map<String, Value>,
+}
+
+/// `gateway.http.endpoints`: both are off until enabled.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Endpoints {
+    pub chat_completions: Map<String, Value>,
+    pub responses: Map<String, Value>,
+}

@@ -1,0 +1,71 @@
+//! The task tree: every background task has a name, a stop token and someone
+//! who waits for it. `tokio::spawn` is used nowhere else.
+//!
+//! It stands on floor 1, not in `supervise`, because agents, channels and the
+//! gateway all own background work (see `docs/adr/002-lifecycle-floor.md`).
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Owner of background tasks. Clones share one tree.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// Runs `task` until it ends or everything stops.
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    pub fn spawn<F>(&self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let future = task(self.stop.child_token());
+        let tracked = self.tasks.track_future(future);
+        tokio::spawn(async move {
+            tracked.await;
+            tracing::trace!(task = name, "task ended");
+        });
+    }
+
+    /// The token that is cancelled when everything stops.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Asks every task to stop and waits at most `grace` for them.
+    ///
+    /// Returns `false` if some task was still running at the deadline.
+    #[must_use]
+    pub async fn shut_down(&self, grace: Duration) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout(grace, self.tasks.wait()).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn shut_down_reports_a_task_that_ignores_the_token() {
+        let lifecycle = Lifecycle::default();
+        lifecycle.spawn("stubborn", |_stop| std::future::pending());
+        assert!(!lifecycle.shut_down(Duration::from_secs(5)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shut_down_waits_for_a_task_that_cleans_up() {
+        let lifecycle = Lifecycle::default();
+        lifecycle.spawn("tidy", |stop| async move {
+            stop.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        });
+        assert!(lifecycle.shut_down(Duration::from_secs(5)).await);
+    }
+}

@@ -1,0 +1,49 @@
+//! Replacing a file so that a crash leaves either the old or the new one.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Whether the caller needs the bytes to survive a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    Yes,
+    No,
+}
+
+/// Writes `bytes` to `path` with mode 0600, through a temporary file in the
+/// same directory. Blocking.
+pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".openclaw-")
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    if sync == Sync::Yes {
+        file.as_file().sync_all()?;
+    }
+    file.persist(path).map_err(|err| err.error)?;
+    if sync == Sync::Yes {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/state.json");
+        write(&path, b"one", Sync::Yes).unwrap();
+        write(&path, b"two", Sync::No).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,3 @@
+//! Floor 2: durable state. Files are replaced whole, never half-written.
+
+pub mod atomic;
