@@ -13,10 +13,10 @@ use crate::agents::run::Usage;
 pub trait Provider: Debug + Send + Sync {
     /// Opens the stream of one model call, retries of the HTTP layer included.
     /// Dropping the stream closes the connection.
-    fn stream<'a>(
-        &'a self,
+    fn stream(
+        &self,
         call: ModelCall,
-    ) -> BoxFuture<'a, Result<BoxStream<'static, Result<Part, ProviderError>>, ProviderError>>;
+    ) -> BoxFuture<'_, Result<BoxStream<'static, Result<Part, ProviderError>>, ProviderError>>;
 }
 
 /// One call of a model.
