@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod clock;
 pub mod id;
 pub mod json;
+pub mod redact;
 pub mod secret;
 
 /// The release whose wire protocol, files and command line this binary speaks.

@@ -1,1 +1,136 @@
-//! Floor 1: where log lines go: the terminal, the journal, the JSONL file.
+//! Floor 1: where log lines go: the terminal or the journal, and the JSONL
+//! file that `logs.tail`, `openclaw logs` and the Control UI read.
+//!
+//! A line's subsystem is its tracing target (`gateway/ws`), or follows from
+//! the module that wrote it. Every layer hides secrets. Does not decide levels
+//! or paths: the caller reads them from flags, environment and configuration.
+
+pub mod console;
+pub mod file;
+pub mod journal;
+pub mod line;
+pub mod tail;
+
+use std::io;
+use std::path::PathBuf;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry;
+
+pub use console::Style;
+pub use file::{DEFAULT_MAX_BYTES, daily_name, default_file};
+pub use line::Redaction;
+
+/// Everything the caller decides about logging.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Fixed log file; `None` writes a file per day into `dir`.
+    pub file: Option<PathBuf>,
+    /// Where daily files are kept and pruned.
+    pub dir: PathBuf,
+    /// No more lines are written to a file that reached this size.
+    pub max_file_bytes: u64,
+    pub file_level: LevelFilter,
+    pub console_level: LevelFilter,
+    pub style: Style,
+    /// Whether the console may use colours.
+    pub colour: bool,
+    pub redaction: Redaction,
+    /// Shown in the journal; `None` for the default profile.
+    pub profile: Option<String>,
+}
+
+impl Options {
+    /// What an unconfigured gateway logs to `dir`.
+    pub fn in_dir(dir: PathBuf) -> Self {
+        Self {
+            file: None,
+            dir,
+            max_file_bytes: DEFAULT_MAX_BYTES,
+            file_level: LevelFilter::INFO,
+            console_level: LevelFilter::INFO,
+            style: Style::Pretty,
+            colour: false,
+            redaction: Redaction::On,
+            profile: None,
+        }
+    }
+}
+
+/// Why no log lines can be written.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    #[error("the log directory {dir} cannot be used")]
+    Directory {
+        dir: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("logging is already set up in this process")]
+    Twice,
+}
+
+/// Sets up logging for the whole process. Returns the log file's path.
+///
+/// Under systemd with stderr connected to the journal, lines go to the journal
+/// with their fields instead of to stderr.
+pub fn init(options: &Options) -> Result<PathBuf, InitError> {
+    let file = file::FileLayer::open(options)
+        .map_err(|source| InitError::Directory { dir: options.dir.clone(), source })?;
+    let path = file.path();
+    let journal = journal::layer(options);
+    let console = journal.is_none().then(|| console::ConsoleLayer::new(options));
+    let subscriber = registry()
+        .with(file.with_filter(relevant(options.file_level)))
+        .with(console.map(|layer| layer.with_filter(relevant(options.console_level))))
+        .with(journal.map(|layer| layer.with_filter(relevant(options.console_level))));
+    tracing::subscriber::set_global_default(subscriber).map_err(|_taken| InitError::Twice)?;
+    Ok(path)
+}
+
+/// Reads a level in the reference's spelling; `None` when it is not one.
+pub fn parse_level(text: &str) -> Option<LevelFilter> {
+    Some(match text.trim().to_ascii_lowercase().as_str() {
+        "silent" => LevelFilter::OFF,
+        "fatal" | "error" => LevelFilter::ERROR,
+        "warn" => LevelFilter::WARN,
+        "info" => LevelFilter::INFO,
+        "debug" => LevelFilter::DEBUG,
+        "trace" => LevelFilter::TRACE,
+        _ => return None,
+    })
+}
+
+/// Our own lines up to `level`; of libraries only warnings and errors.
+fn relevant(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    FilterFn::new(move |meta: &Metadata<'_>| {
+        *meta.level() <= level && (is_ours(meta.target()) || *meta.level() <= Level::WARN)
+    })
+    .with_max_level_hint(level)
+}
+
+fn is_ours(target: &str) -> bool {
+    target == "openclaw" || target.starts_with("openclaw::") || !target.contains("::")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_in_the_spelling_of_the_configuration() {
+        assert_eq!(parse_level("silent"), Some(LevelFilter::OFF));
+        assert_eq!(parse_level(" WARN "), Some(LevelFilter::WARN));
+        assert_eq!(parse_level("loud"), None);
+    }
+
+    #[test]
+    fn a_library_is_not_ours() {
+        assert!(is_ours("gateway/ws"));
+        assert!(is_ours("openclaw::gateway::ws"));
+        assert!(!is_ours("hyper::proto"));
+    }
+}
