@@ -1,8 +1,73 @@
 //! Floor 6: the command line. Parses, calls, prints; contains no rules.
 
+pub mod args;
+pub mod commands;
+pub mod context;
+pub mod ui;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use crate::base::VERSION;
+use crate::cli::args::root::{self, Root};
+use crate::cli::context::Context;
+use crate::cli::ui::{CommandResult, Failure, Outcome, Ui};
+use crate::profile::env::Env;
+
+/// First seven digits of the commit this binary was built from.
+pub const COMMIT: &str = env!("OPENCLAW_COMMIT");
 
 /// Runs the program and picks its exit status.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let env = Env::from_process();
+    let parsed = strings(std::env::args_os().skip(1)).and_then(|args| {
+        root::parse(args).map_err(|err| Failure::with_code(format!("[openclaw] {err}"), 2))
+    });
+    let code = match parsed {
+        Ok(root) => {
+            // Version answers need neither a command tree nor a runtime.
+            if root.version {
+                ui::finish(Ui::new(&env, root.no_color), Ok(Outcome::text(version_line())))
+            } else {
+                let context = Context::new(env, &root);
+                ui::finish(context.ui, run(&context, &root))
+            }
+        }
+        Err(failure) => ui::finish(Ui::new(&env, false), Err(failure)),
+    };
+    ExitCode::from(code)
+}
+
+/// `OpenClaw <version> (<commit>)`. Part of the contract: installers parse it.
+pub fn version_line() -> String {
+    format!("OpenClaw {VERSION} ({COMMIT})")
+}
+
+fn run(context: &Context, root: &Root) -> CommandResult {
+    if let Some(command) = args::later(&root.rest) {
+        return Err(commands::not_yet(command));
+    }
+    let mut tree = args::tree();
+    let argv = std::iter::once("openclaw").chain(root.rest.iter().map(String::as_str));
+    let parsed = tree
+        .try_get_matches_from_mut(argv)
+        .and_then(|matches| args::Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => commands::run(context, &cli.command),
+        Err(err) => {
+            tree.build();
+            ui::parse_error::explain(&err, &tree, &root.rest)
+        }
+    }
+}
+
+fn strings(args: impl Iterator<Item = OsString>) -> Result<Vec<String>, Failure> {
+    args.map(|arg| {
+        arg.into_string().map_err(|arg| {
+            Failure::new(format!("error: argument '{}' is not UTF-8", arg.to_string_lossy()))
+        })
+    })
+    .collect()
 }

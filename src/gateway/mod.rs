@@ -1,6 +1,8 @@
 //! Floor 4: the composition root. `build()` binds and wires, `run()` serves.
 
+pub mod options;
 pub mod rpc;
 pub mod state;
 
+pub use options::RunOptions;
 pub use state::State;

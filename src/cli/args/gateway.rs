@@ -1,0 +1,234 @@
+//! `gateway …` and its alias `daemon …`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::base::secret::Secret;
+use crate::cli::args::rpc::Rpc;
+use crate::gateway::RunOptions;
+
+/// `openclaw gateway`: without a subcommand it runs the gateway.
+#[derive(Debug, Clone, Args)]
+pub struct GatewayArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    #[command(subcommand)]
+    pub command: Option<GatewayCommand>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum GatewayCommand {
+    /// Run the gateway in the foreground
+    Run(Box<RunArgs>),
+    /// Show the service, the configuration and whether the gateway answers
+    Status(StatusArgs),
+    /// Call one method of the gateway
+    Call(CallArgs),
+    /// Ask the gateway for its health
+    Health(RpcOnly),
+    /// Look for gateways that answer
+    Probe(ProbeArgs),
+    /// Sum up what the agents' sessions cost
+    UsageCost(UsageCostArgs),
+}
+
+/// Flags of `gateway run`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// Port of the WebSocket and HTTP listener
+    #[arg(long, value_name = "port")]
+    pub port: Option<String>,
+    /// Addresses to listen on: loopback, lan, tailnet, auto or custom
+    #[arg(long, value_name = "mode")]
+    pub bind: Option<String>,
+    /// How clients sign in: none, token, password or trusted-proxy
+    #[arg(long, value_name = "mode")]
+    pub auth: Option<String>,
+    /// Token that clients must present
+    #[arg(long, value_name = "token")]
+    pub token: Option<String>,
+    /// Password that clients must present; visible to other users of the host
+    #[arg(long, value_name = "password")]
+    pub password: Option<String>,
+    /// File that holds the password
+    #[arg(long, value_name = "path")]
+    pub password_file: Option<PathBuf>,
+    /// Exposure through Tailscale: off, serve or funnel
+    #[arg(long, value_name = "mode")]
+    pub tailscale: Option<String>,
+    /// Undo the Tailscale exposure when the gateway stops
+    #[arg(long)]
+    pub tailscale_reset_on_exit: bool,
+    /// Start even if the configuration does not say gateway.mode=local
+    #[arg(long)]
+    pub allow_unconfigured: bool,
+    /// Create a development configuration and workspace if there is none
+    #[arg(long)]
+    pub dev: bool,
+    /// With --dev: delete the development configuration, sessions and workspace first
+    #[arg(long)]
+    pub reset: bool,
+    /// Stop whatever listens on the port first
+    #[arg(long)]
+    pub force: bool,
+    /// Log in detail
+    #[arg(long)]
+    pub verbose: bool,
+    /// Show only the logs of command-line model backends
+    #[arg(long, alias = "claude-cli-logs")]
+    pub cli_backend_logs: bool,
+    /// How WebSocket traffic is logged: auto, full or compact
+    #[arg(long, value_name = "style")]
+    pub ws_log: Option<String>,
+    /// Same as --ws-log compact
+    #[arg(long)]
+    pub compact: bool,
+    /// Write the models' raw stream events to a file
+    #[arg(long)]
+    pub raw_stream: bool,
+    /// File of the raw stream events
+    #[arg(long, value_name = "path")]
+    pub raw_stream_path: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The flags of a subcommand, completed by those given before it.
+    #[must_use]
+    pub fn over(self, before: RunArgs) -> RunArgs {
+        RunArgs {
+            port: self.port.or(before.port),
+            bind: self.bind.or(before.bind),
+            auth: self.auth.or(before.auth),
+            token: self.token.or(before.token),
+            password: self.password.or(before.password),
+            password_file: self.password_file.or(before.password_file),
+            tailscale: self.tailscale.or(before.tailscale),
+            tailscale_reset_on_exit: self.tailscale_reset_on_exit || before.tailscale_reset_on_exit,
+            allow_unconfigured: self.allow_unconfigured || before.allow_unconfigured,
+            dev: self.dev || before.dev,
+            reset: self.reset || before.reset,
+            force: self.force || before.force,
+            verbose: self.verbose || before.verbose,
+            cli_backend_logs: self.cli_backend_logs || before.cli_backend_logs,
+            ws_log: self.ws_log.or(before.ws_log),
+            compact: self.compact || before.compact,
+            raw_stream: self.raw_stream || before.raw_stream,
+            raw_stream_path: self.raw_stream_path.or(before.raw_stream_path),
+        }
+    }
+
+    pub fn into_options(self) -> RunOptions {
+        RunOptions {
+            port: self.port,
+            bind: self.bind,
+            auth: self.auth,
+            token: self.token.map(Secret::new),
+            password: self.password.map(Secret::new),
+            password_file: self.password_file,
+            tailscale: self.tailscale,
+            tailscale_reset_on_exit: self.tailscale_reset_on_exit,
+            allow_unconfigured: self.allow_unconfigured,
+            dev: self.dev,
+            reset: self.reset,
+            force: self.force,
+            verbose: self.verbose,
+            cli_backend_logs: self.cli_backend_logs,
+            ws_log: self.ws_log,
+            compact: self.compact,
+            raw_stream: self.raw_stream,
+            raw_stream_path: self.raw_stream_path,
+        }
+    }
+}
+
+/// `daemon …`: the service commands under their other name.
+#[derive(Debug, Clone, Args)]
+pub struct DaemonArgs {
+    #[command(subcommand)]
+    pub command: DaemonCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum DaemonCommand {
+    /// Show the service, the configuration and whether the gateway answers
+    Status(StatusArgs),
+}
+
+/// `gateway status`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StatusArgs {
+    /// WebSocket URL to probe instead of the configured one
+    #[arg(long, value_name = "url")]
+    pub url: Option<String>,
+    /// Gateway token
+    #[arg(long, value_name = "token")]
+    pub token: Option<String>,
+    /// Gateway password
+    #[arg(long, value_name = "password")]
+    pub password: Option<String>,
+    /// Longest wait for the probe, in milliseconds
+    #[arg(long, value_name = "ms", default_value = "10000")]
+    pub timeout: String,
+    /// Do not connect to the gateway
+    #[arg(long)]
+    pub no_probe: bool,
+    /// Exit with 1 unless the gateway answers a call
+    #[arg(long)]
+    pub require_rpc: bool,
+    /// Look for system-wide services too
+    #[arg(long)]
+    pub deep: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gateway call`.
+#[derive(Debug, Clone, Args)]
+pub struct CallArgs {
+    /// Name of the method
+    pub method: String,
+    /// Parameters as a JSON object
+    #[arg(long, value_name = "json", default_value = "{}")]
+    pub params: String,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+/// A command whose only options are the shared ones.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RpcOnly {
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+/// `gateway probe`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProbeArgs {
+    /// WebSocket URL to probe besides the configured ones
+    #[arg(long, value_name = "url")]
+    pub url: Option<String>,
+    /// Gateway token
+    #[arg(long, value_name = "token")]
+    pub token: Option<String>,
+    /// Gateway password
+    #[arg(long, value_name = "password")]
+    pub password: Option<String>,
+    /// Time for the whole probe, in milliseconds
+    #[arg(long, value_name = "ms", default_value = "3000")]
+    pub timeout: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gateway usage-cost`.
+#[derive(Debug, Clone, Args)]
+pub struct UsageCostArgs {
+    /// Days to sum up, today included
+    #[arg(long, value_name = "days", default_value = "30")]
+    pub days: String,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}

@@ -1,0 +1,152 @@
+//! What can be typed: one file per command group. These types hold strings as
+//! typed; the commands give them meaning.
+
+#![expect(clippy::struct_excessive_bools, reason = "a flag is a boolean")]
+
+pub mod gateway;
+pub mod root;
+pub mod rpc;
+
+use clap::{Arg, CommandFactory, Parser, Subcommand};
+
+/// The whole command line behind the root flags.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "openclaw",
+    about = "Personal AI gateway: chat channels, agents and APIs on one port",
+    disable_version_flag = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Run the gateway, or ask a running one
+    Gateway(Box<gateway::GatewayArgs>),
+    /// Other name of the service commands of `gateway`
+    Daemon(gateway::DaemonArgs),
+}
+
+/// Commands of the reference that this release does not have yet, as typed.
+pub const LATER: &[&str] = &[
+    "acp",
+    "agent",
+    "agents",
+    "approvals",
+    "backup",
+    "channels",
+    "clawbot",
+    "completion",
+    "config",
+    "configure",
+    "cron",
+    "daemon install",
+    "daemon restart",
+    "daemon start",
+    "daemon stop",
+    "daemon uninstall",
+    "dashboard",
+    "devices",
+    "directory",
+    "dns",
+    "docs",
+    "doctor",
+    "exec-approvals",
+    "gateway discover",
+    "gateway install",
+    "gateway restart",
+    "gateway start",
+    "gateway stop",
+    "gateway uninstall",
+    "health",
+    "hooks",
+    "logs",
+    "memory",
+    "message",
+    "models",
+    "node",
+    "nodes",
+    "onboard",
+    "pairing",
+    "plugins",
+    "qr",
+    "reset",
+    "sandbox",
+    "secrets",
+    "security",
+    "sessions",
+    "setup",
+    "skills",
+    "status",
+    "system",
+    "tasks",
+    "tui",
+    "uninstall",
+    "update",
+    "webhooks",
+];
+
+/// The command of [`LATER`] that `args` names.
+pub fn later(args: &[String]) -> Option<&'static str> {
+    let words: Vec<&str> =
+        args.iter().map(String::as_str).take_while(|arg| !arg.starts_with('-')).collect();
+    LATER
+        .iter()
+        .copied()
+        .find(|later| later.split(' ').enumerate().all(|(at, word)| words.get(at) == Some(&word)))
+}
+
+/// The command tree with the habits of the reference's parser: the last of a
+/// repeated option wins, and an option takes its value even if that begins
+/// with a dash.
+pub fn tree() -> clap::Command {
+    with_habits(Cli::command()).flatten_help(false)
+}
+
+fn with_habits(command: clap::Command) -> clap::Command {
+    command
+        .args_override_self(true)
+        .disable_help_subcommand(false)
+        .mut_args(|arg: Arg| {
+            if arg.get_action().takes_values() && !arg.is_positional() {
+                arg.allow_hyphen_values(true)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(with_habits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_sound() {
+        tree().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_both_there_and_missing() {
+        let tree = tree();
+        for path in LATER {
+            let mut command = Some(&tree);
+            for word in path.split(' ') {
+                command = command.and_then(|command| command.find_subcommand(word));
+            }
+            assert!(command.is_none(), "{path} exists");
+        }
+    }
+
+    #[test]
+    fn a_missing_command_is_found_behind_its_group() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(later(&words("tui --deliver")), Some("tui"));
+        assert_eq!(later(&words("gateway discover")), Some("gateway discover"));
+        assert_eq!(later(&words("gateway status")), None);
+    }
+}

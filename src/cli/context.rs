@@ -1,0 +1,112 @@
+//! What every command gets: the environment with the profile applied, the
+//! paths that follow from it, and the terminal.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::cli::args::root::Root;
+use crate::cli::ui::{Failure, Ui};
+use crate::profile::env::Env;
+use crate::profile::paths::{DEV_PORT, Paths};
+
+/// The surroundings of one command.
+#[derive(Debug)]
+pub struct Context {
+    pub env: Arc<Env>,
+    pub paths: Paths,
+    pub ui: Ui,
+    pub log_level: Option<String>,
+}
+
+impl Context {
+    /// Applies the root flags to the environment.
+    pub fn new(mut env: Env, root: &Root) -> Self {
+        if let Some(name) = &root.profile {
+            apply_profile(&mut env, name);
+        }
+        let ui = Ui::new(&env, root.no_color);
+        let paths = Paths::resolve(&env);
+        Self { env: Arc::new(env), paths, ui, log_level: root.log_level.clone() }
+    }
+
+    /// Runs a client command on this thread.
+    pub fn block_on<T>(
+        &self,
+        future: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|err| Failure::new(format!("starting the runtime: {err}")))?
+            .block_on(future)
+    }
+
+    /// `openclaw` with the flag that selects this profile, for hints.
+    pub fn program(&self) -> String {
+        match &self.paths.profile {
+            Some(name) => format!("openclaw --profile {name}"),
+            None => "openclaw".to_owned(),
+        }
+    }
+}
+
+/// Selects a profile: its name, and its own state directory and configuration
+/// unless the environment names others.
+fn apply_profile(env: &mut Env, name: &str) {
+    env.set("OPENCLAW_PROFILE", name);
+    if !name.eq_ignore_ascii_case("default") {
+        let home = Paths::resolve(env).home;
+        env.set_default(
+            "OPENCLAW_STATE_DIR",
+            home.join(format!(".openclaw-{name}")).to_string_lossy(),
+        );
+        let state = Paths::resolve(env).state;
+        env.set_default("OPENCLAW_CONFIG_PATH", state.join("openclaw.json").to_string_lossy());
+    }
+    if name == "dev" {
+        env.set_default("OPENCLAW_GATEWAY_PORT", DEV_PORT.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[track_caller]
+    fn context(profile: &str, vars: &[(&str, &str)]) -> Context {
+        let env: Env = vars.iter().copied().chain([("HOME", "/h")]).collect();
+        Context::new(env, &Root { profile: Some(profile.to_owned()), ..Root::default() })
+    }
+
+    #[test]
+    fn a_profile_has_its_own_directory_and_configuration() {
+        let context = context("work", &[]);
+        assert_eq!(context.paths.state, Path::new("/h/.openclaw-work"));
+        assert_eq!(context.paths.config, Path::new("/h/.openclaw-work/openclaw.json"));
+        assert_eq!(context.env.get("OPENCLAW_GATEWAY_PORT"), None);
+        assert_eq!(context.program(), "openclaw --profile work");
+    }
+
+    #[test]
+    fn the_dev_profile_moves_the_port_unless_it_is_set() {
+        assert_eq!(context("dev", &[]).env.get("OPENCLAW_GATEWAY_PORT"), Some("19001"));
+        let own = context("dev", &[("OPENCLAW_GATEWAY_PORT", "5")]);
+        assert_eq!(own.env.get("OPENCLAW_GATEWAY_PORT"), Some("5"));
+    }
+
+    #[test]
+    fn an_explicit_state_directory_beats_the_profile() {
+        let context = context("work", &[("OPENCLAW_STATE_DIR", "/s")]);
+        assert_eq!(context.paths.state, Path::new("/s"));
+        assert_eq!(context.paths.config, Path::new("/s/openclaw.json"));
+    }
+
+    #[test]
+    fn the_default_profile_is_no_profile() {
+        let context = context("default", &[]);
+        assert_eq!(context.paths.state, Path::new("/h/.openclaw"));
+        assert_eq!(context.program(), "openclaw");
+    }
+}

@@ -1,0 +1,160 @@
+//! The terminal: data goes to stdout, talk to stderr, colour only where a
+//! person looks. Nothing else in the program prints.
+
+pub mod paint;
+pub mod parse_error;
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::cli::ui::paint::Palette;
+use crate::profile::env::Env;
+
+/// The two streams of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct Ui {
+    pub out: Palette,
+    pub err: Palette,
+    /// Whether stdout is a terminal.
+    pub terminal: bool,
+}
+
+impl Ui {
+    /// Colours are used on a terminal unless the user said no.
+    pub fn new(env: &Env, no_color: bool) -> Self {
+        let wanted = !no_color && env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb");
+        Self {
+            out: Palette::new(wanted && io::stdout().is_terminal()),
+            err: Palette::new(wanted && io::stderr().is_terminal()),
+            terminal: io::stdout().is_terminal(),
+        }
+    }
+
+    /// Writes data; a missing final newline is added.
+    pub fn out(&self, text: &str) -> io::Result<()> {
+        write(io::stdout().lock(), text)
+    }
+
+    /// Writes talk. Nobody can be told when that fails.
+    pub fn err(&self, text: &str) {
+        drop(write(io::stderr().lock(), text));
+    }
+}
+
+fn write(mut stream: impl Write, text: &str) -> io::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    stream.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        stream.write_all(b"\n")?;
+    }
+    stream.flush()
+}
+
+/// One JSON document, indented by two spaces, without the final newline.
+pub fn json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("JSON values have string keys")
+}
+
+/// What a finished command leaves behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: u8,
+}
+
+impl Outcome {
+    pub fn text(stdout: impl Into<String>) -> Self {
+        Self { stdout: stdout.into(), ..Self::default() }
+    }
+
+    pub fn json(value: &impl Serialize) -> Self {
+        Self::text(json(value))
+    }
+
+    #[must_use]
+    pub fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    #[must_use]
+    pub fn with_stderr(mut self, stderr: impl Into<String>) -> Self {
+        self.stderr = stderr.into();
+        self
+    }
+}
+
+/// Why a command stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Text for stderr, shown as it is, and the exit status.
+    #[error("{text}")]
+    Said { text: String, code: u8 },
+    /// The reader of stdout has gone, which is not our failure.
+    #[error("the reader of the output is gone")]
+    BrokenPipe,
+}
+
+impl Failure {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self::Said { text: text.into(), code: 1 }
+    }
+
+    pub fn with_code(text: impl Into<String>, code: u8) -> Self {
+        Self::Said { text: text.into(), code }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(err: io::Error) -> Self {
+        if err.kind() == io::ErrorKind::BrokenPipe {
+            Self::BrokenPipe
+        } else {
+            Self::new(format!("writing the output: {err}"))
+        }
+    }
+}
+
+pub type CommandResult = Result<Outcome, Failure>;
+
+/// Prints what a command left behind and picks the exit status: the one place
+/// where results and errors reach the terminal.
+pub fn finish(ui: Ui, result: CommandResult) -> u8 {
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(Failure::Said { text, code }) => {
+            ui.err(&text);
+            return code;
+        }
+        Err(Failure::BrokenPipe) => return 0,
+    };
+    ui.err(&outcome.stderr);
+    match ui.out(&outcome.stdout) {
+        Ok(()) => outcome.code,
+        Err(err) => finish(ui, Err(err.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_ends_with_exactly_one_newline() {
+        for (text, expected) in [("", ""), ("a", "a\n"), ("a\n", "a\n")] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, text).unwrap();
+            assert_eq!(bytes, expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_not_a_failure() {
+        let err = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(matches!(Failure::from(err), Failure::BrokenPipe));
+    }
+}

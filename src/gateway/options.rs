@@ -1,0 +1,36 @@
+//! What the command line says about one run of the gateway. Values are as
+//! typed: `gateway::build` checks them against the configuration, in the order
+//! in which operators expect the complaints.
+
+use std::path::PathBuf;
+
+use crate::base::secret::Secret;
+
+/// The flags of `gateway run`.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a flag is a boolean")]
+pub struct RunOptions {
+    pub port: Option<String>,
+    /// `loopback`, `lan`, `tailnet`, `auto` or `custom`.
+    pub bind: Option<String>,
+    /// `none`, `token`, `password` or `trusted-proxy`.
+    pub auth: Option<String>,
+    pub token: Option<Secret>,
+    pub password: Option<Secret>,
+    pub password_file: Option<PathBuf>,
+    /// `off`, `serve` or `funnel`.
+    pub tailscale: Option<String>,
+    pub tailscale_reset_on_exit: bool,
+    pub allow_unconfigured: bool,
+    /// `--dev` after the word `gateway`: create a development configuration.
+    pub dev: bool,
+    pub reset: bool,
+    pub force: bool,
+    pub verbose: bool,
+    pub cli_backend_logs: bool,
+    /// `auto`, `full` or `compact`.
+    pub ws_log: Option<String>,
+    pub compact: bool,
+    pub raw_stream: bool,
+    pub raw_stream_path: Option<PathBuf>,
+}
