@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::agents::providers::{FailReason, ToolSpec};
 use crate::base::id::SessionKey;
 
 /// Everything a caller decides about a run.
@@ -30,6 +31,13 @@ pub struct RunRequest {
     pub origin: Origin,
     /// Whether the sender may use owner-only tools.
     pub owner: bool,
+    /// Upper bound of one reply, in tokens.
+    pub max_tokens: Option<u64>,
+    /// Sampling choices in OpenAI's spelling, handed to the model call.
+    pub params: serde_json::Map<String, Value>,
+    /// Tools that the client runs itself: a call of one ends the run and is
+    /// reported in [`RunOutcome::tool_calls`].
+    pub client_tools: Vec<ToolSpec>,
     /// Also receives this run's events, besides the process-wide sink.
     pub observer: Option<Arc<dyn EventSink>>,
 }
@@ -143,8 +151,20 @@ pub struct RunOutcome {
     pub provider: String,
     pub model: String,
     pub usage: Usage,
+    /// Calls of client tools that ended the run.
+    pub tool_calls: Vec<ClientToolCall>,
+    /// Why the last model call failed, when `status` is `Error`.
+    pub failure: Option<FailReason>,
     pub started_at: u64,
     pub ended_at: u64,
+}
+
+/// A call of a tool that the client runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientToolCall {
+    pub id: String,
+    pub name: String,
+    pub arguments: Value,
 }
 
 /// Tokens of a run or a message.

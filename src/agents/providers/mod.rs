@@ -20,7 +20,7 @@ pub trait Provider: Debug + Send + Sync {
 }
 
 /// One call of a model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ModelCall {
     pub model: Arc<ModelRef>,
     pub system: String,
@@ -29,6 +29,9 @@ pub struct ModelCall {
     pub tools: Arc<[ToolSpec]>,
     pub thinking: Option<String>,
     pub max_tokens: Option<u64>,
+    /// Sampling choices of an HTTP client in OpenAI's spelling (`temperature`,
+    /// `top_p`, `stop`, `tool_choice`, …); a dialect takes those it knows.
+    pub params: Arc<serde_json::Map<String, Value>>,
 }
 
 /// A resolved model: where it is and how to reach it.
