@@ -4,6 +4,8 @@
 //! It stands on floor 1, not in `supervise`, because agents, channels and the
 //! gateway all own background work (see `docs/adr/002-lifecycle-floor.md`).
 
+pub mod child;
+
 use std::future::Future;
 use std::time::Duration;
 

@@ -1,2 +1,13 @@
 //! Floor 3: the operating system as our supervisor: units, LaunchAgents,
 //! readiness, watchdog, inherited sockets, signals.
+//!
+//! It knows nothing of the gateway: what must be proven healthy or run comes in
+//! as a closure or a value.
+
+pub mod activation;
+pub mod launchd;
+pub mod notify;
+pub mod signals;
+pub mod spec;
+pub mod systemd;
+pub mod watchdog;

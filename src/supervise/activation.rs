@@ -1,0 +1,157 @@
+//! Listening sockets that the service manager opened for us. They are taken
+//! once, before the runtime starts, and are never closed or bound again: their
+//! addresses beat every flag and setting.
+//!
+//! On Linux `libsystemd` receives them; names are only a hint, because a
+//! manager that passes none leaves the named list empty.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use crate::profile::env::Env;
+
+/// Why the inherited sockets cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivationError {
+    #[error("the service manager's sockets cannot be received: {0}")]
+    Receive(String),
+    #[error("inherited socket {index} is not a listening TCP socket")]
+    NotListening {
+        index: usize,
+        #[source]
+        source: io::Error,
+    },
+    #[error("none of the {count} inherited sockets is a TCP socket")]
+    NoTcp { count: usize },
+}
+
+/// Returns the inherited TCP listeners, non-blocking; none when there are none.
+///
+/// `LISTEN_PID` must name this process: a child of an activated service
+/// inherits the variables but not the right to the sockets.
+#[cfg(target_os = "linux")]
+pub fn inherited_listeners(env: &Env) -> Result<Vec<TcpListener>, ActivationError> {
+    use libsystemd::activation::{self, IsType as _};
+
+    let own_pid = std::process::id().to_string();
+    if env.get("LISTEN_PID") != Some(own_pid.as_str()) || env.get("LISTEN_FDS").is_none() {
+        return Ok(Vec::new());
+    }
+    let fds = activation::receive_descriptors(false)
+        .map_err(|err| ActivationError::Receive(err.to_string()))?;
+    let count = fds.len();
+    let listeners = fds
+        .into_iter()
+        .filter(activation::FileDescriptor::is_inet)
+        .enumerate()
+        .map(|(index, fd)| {
+            let listener = adopt(fd);
+            let ready = listener.set_nonblocking(true).and_then(|()| is_listening(&listener));
+            match ready {
+                Ok(()) => Ok(listener),
+                Err(source) => Err(ActivationError::NotListening { index, source }),
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    if count > 0 && listeners.is_empty() {
+        return Err(ActivationError::NoTcp { count });
+    }
+    Ok(listeners)
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "adopting descriptors inherited from the service manager")]
+fn adopt(fd: libsystemd::activation::FileDescriptor) -> TcpListener {
+    use std::os::fd::{FromRawFd as _, IntoRawFd as _};
+    // SAFETY: the manager passed this descriptor to this process alone, and
+    // `into_raw_fd` gives up the only handle to it.
+    unsafe { TcpListener::from_raw_fd(fd.into_raw_fd()) }
+}
+
+#[cfg(target_os = "linux")]
+fn is_listening(listener: &TcpListener) -> io::Result<()> {
+    use nix::sys::socket::{getsockopt, sockopt};
+    let listening = getsockopt(listener, sockopt::AcceptConn).map_err(io::Error::from)?;
+    let kind = getsockopt(listener, sockopt::SockType).map_err(io::Error::from)?;
+    if listening && kind == nix::sys::socket::SockType::Stream {
+        listener.local_addr().map(|_| ())
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+}
+
+/// Returns the listeners that launchd opened under the name `gateway`.
+#[cfg(target_os = "macos")]
+pub fn inherited_listeners(env: &Env) -> Result<Vec<TcpListener>, ActivationError> {
+    if env.get("OPENCLAW_LAUNCHD_LABEL").is_none() && env.get("XPC_SERVICE_NAME").is_none() {
+        return Ok(Vec::new());
+    }
+    let listeners = crate::supervise::launchd::activate::listeners("gateway")
+        .map_err(|err| ActivationError::Receive(err.to_string()))?;
+    for (index, listener) in listeners.iter().enumerate() {
+        listener
+            .set_nonblocking(true)
+            .map_err(|source| ActivationError::NotListening { index, source })?;
+    }
+    Ok(listeners)
+}
+
+/// Other systems hand over nothing.
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub fn inherited_listeners(_env: &Env) -> Result<Vec<TcpListener>, ActivationError> {
+    Ok(Vec::new())
+}
+
+/// The inherited addresses, when they differ from the wanted ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    pub inherited: Vec<SocketAddr>,
+    pub wanted: Vec<SocketAddr>,
+}
+
+/// Compares what was inherited with what flags and configuration ask for. An
+/// address the manager serves in addition is no mismatch, a missing one is.
+pub fn mismatch(listeners: &[TcpListener], wanted: &[SocketAddr]) -> Option<Mismatch> {
+    let inherited: Vec<SocketAddr> =
+        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let served = |want: &SocketAddr| {
+        inherited
+            .iter()
+            .any(|have| have == want || (have.port() == want.port() && have.ip().is_unspecified()))
+    };
+    (!wanted.iter().any(served)).then(|| Mismatch { inherited, wanted: wanted.to_vec() })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_meant_for_another_process_are_left_alone() {
+        let env: Env =
+            [("LISTEN_PID", "1"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "gateway:gateway")]
+                .into_iter()
+                .collect();
+        assert!(inherited_listeners(&env).unwrap().is_empty());
+        assert!(inherited_listeners(&Env::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_bound_socket_that_does_not_listen_is_refused() {
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(is_listening(&listening).is_ok());
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let pretending = TcpListener::from(std::os::fd::OwnedFd::from(udp));
+        assert!(is_listening(&pretending).is_err());
+    }
+
+    #[test]
+    fn a_wildcard_socket_serves_a_loopback_address() {
+        let any = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = any.local_addr().unwrap().port();
+        let wanted = [SocketAddr::from(([127, 0, 0, 1], port))];
+        assert_eq!(mismatch(std::slice::from_ref(&any), &wanted), None);
+        let other = [SocketAddr::from(([127, 0, 0, 1], port.wrapping_add(1)))];
+        assert!(mismatch(&[any], &other).is_some());
+    }
+}

@@ -1,0 +1,5 @@
+//! launchd: the LaunchAgent as a value, and the manager behind `launchctl`.
+
+#[cfg(target_os = "macos")]
+pub mod activate;
+pub mod plist;

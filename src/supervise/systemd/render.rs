@@ -1,0 +1,227 @@
+//! Renders a [`ServiceSpec`] as its two units. The only writer of unit text.
+
+use crate::supervise::spec::{Hardening, STOP_TIMEOUT_SECS, Scope, ServiceSpec, WATCHDOG_SECS};
+use crate::supervise::systemd::unit::Unit;
+use crate::supervise::systemd::words::{self, Use};
+
+/// Whether the values of a spec are literal or hold specifiers on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    Literal,
+    WithSpecifiers,
+}
+
+/// The socket unit: the manager binds once and never lets go.
+pub fn socket(spec: &ServiceSpec) -> Unit {
+    let mut unit = Unit::default();
+    unit.push("Unit", "Description", format!("{} socket", describe(spec)));
+    unit.push("Unit", "Documentation", DOCUMENTATION);
+    for address in &spec.listen {
+        unit.push("Socket", "ListenStream", address.clone());
+    }
+    unit.push("Socket", "BindIPv6Only", "ipv6-only");
+    unit.push("Socket", "FileDescriptorName", "gateway");
+    unit.push("Socket", "NoDelay", "true");
+    unit.push("Socket", "Backlog", "1024");
+    unit.push("Install", "WantedBy", "sockets.target");
+    unit
+}
+
+/// The service unit.
+pub fn service(spec: &ServiceSpec, values: Values) -> Unit {
+    let mut unit = Unit::default();
+    let socket = socket_of(spec, values);
+    unit.push("Unit", "Description", describe(spec));
+    unit.push("Unit", "Documentation", DOCUMENTATION);
+    unit.push("Unit", "Requires", &*socket);
+    unit.push("Unit", "After", &*socket);
+    // Inert in a user manager; the official audit asks for both.
+    unit.push("Unit", "After", "network-online.target");
+    unit.push("Unit", "Wants", "network-online.target");
+    unit.push("Unit", "StartLimitIntervalSec", "300");
+    unit.push("Unit", "StartLimitBurst", "10");
+
+    let mut set = |key: &str, value: String| unit.push("Service", key, value);
+    set("Type", "notify".into());
+    set("NotifyAccess", "main".into());
+    set("ExecStart", command_line(spec, values));
+    set("ExecReload", "kill -HUP $MAINPID".into());
+    if let Scope::System { user } = &spec.scope {
+        set("User", user.clone());
+    }
+    for (key, value) in LIFE {
+        set(key, value.into());
+    }
+    set("TimeoutStopSec", STOP_TIMEOUT_SECS.to_string());
+    set("WatchdogSec", WATCHDOG_SECS.to_string());
+    for (key, value) in confinement(spec) {
+        set(key, (*value).to_owned());
+    }
+    for (key, value) in &spec.env {
+        let pair = format!("{key}={value}");
+        let word = match values {
+            Values::Literal => words::quote(&pair, Use::List),
+            Values::WithSpecifiers => words::quote_raw(&pair),
+        };
+        set("Environment", word);
+    }
+    unit.push("Install", "WantedBy", spec.wanted_by);
+    unit.push("Install", "Also", socket);
+    unit
+}
+
+const DOCUMENTATION: &str = "https://docs.openclaw.ai/gateway";
+
+/// How the manager starts, restarts and ends the process.
+const LIFE: [(&str, &str); 9] = [
+    ("Restart", "always"),
+    // The official audit accepts no other value.
+    ("RestartSec", "5"),
+    ("RestartPreventExitStatus", "78"),
+    ("SuccessExitStatus", "0 143"),
+    ("TimeoutStartSec", "120"),
+    ("KillMode", "mixed"),
+    ("OOMPolicy", "continue"),
+    ("UMask", "0077"),
+    ("SyslogIdentifier", "openclaw-gateway"),
+];
+
+fn confinement(spec: &ServiceSpec) -> &'static [(&'static str, &'static str)] {
+    match spec.hardening {
+        Hardening::None => &[],
+        Hardening::Home => &[("ProtectSystem", "full")],
+        Hardening::Sealed if spec.names.base.ends_with('@') => &SEALED_TEMPLATE,
+        Hardening::Sealed => &SEALED,
+    }
+}
+
+macro_rules! sealed {
+    ($state:literal) => {
+        [
+            ("StateDirectory", $state),
+            ("StateDirectoryMode", "0700"),
+            ("WorkingDirectory", concat!("%S/", $state)),
+            ("ProtectSystem", "strict"),
+            ("ProtectHome", "true"),
+            ("PrivateTmp", "true"),
+            ("PrivateDevices", "true"),
+            ("ProtectClock", "true"),
+            ("ProtectHostname", "true"),
+            ("ProtectControlGroups", "true"),
+            ("ProtectKernelLogs", "true"),
+            ("ProtectKernelModules", "true"),
+            ("ProtectKernelTunables", "true"),
+            ("ProtectProc", "invisible"),
+            ("ProcSubset", "pid"),
+            ("NoNewPrivileges", "true"),
+            ("CapabilityBoundingSet", ""),
+            ("AmbientCapabilities", ""),
+            ("LockPersonality", "true"),
+            ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK"),
+            ("RestrictNamespaces", "true"),
+            ("RestrictRealtime", "true"),
+            ("RestrictSUIDSGID", "true"),
+            ("RemoveIPC", "true"),
+            ("SystemCallArchitectures", "native"),
+            ("SystemCallFilter", "@system-service"),
+            ("SystemCallFilter", "~@privileged @resources"),
+            ("SystemCallErrorNumber", "EPERM"),
+        ]
+    };
+}
+
+const SEALED: [(&str, &str); 28] = sealed!("openclaw");
+const SEALED_TEMPLATE: [(&str, &str); 28] = sealed!("openclaw/%i");
+
+fn command_line(spec: &ServiceSpec, values: Values) -> String {
+    let words = std::iter::once(&spec.program).chain(&spec.args);
+    let words: Vec<String> = match values {
+        Values::Literal => words.map(|word| words::quote(word, Use::Command)).collect(),
+        Values::WithSpecifiers => words.map(|word| words::quote_raw(word)).collect(),
+    };
+    words.join(" ")
+}
+
+fn describe(spec: &ServiceSpec) -> String {
+    spec.description.replace(['\n', '\r'], " ")
+}
+
+/// A template's service needs the socket of the same instance.
+fn socket_of(spec: &ServiceSpec, values: Values) -> String {
+    if values == Values::WithSpecifiers && spec.names.base.ends_with('@') {
+        format!("{}%i.socket", spec.names.base)
+    } else {
+        spec.names.socket()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::profile::env::Env;
+    use crate::profile::paths::Paths;
+    use crate::supervise::spec::SpecInput;
+    use crate::supervise::systemd::words::Specifiers;
+
+    fn compare(path: &str, unit: &Unit) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(path);
+        if option_env!("UPDATE_UNITS").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, unit.to_string()).unwrap();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, unit.to_string(), "{}", path.display());
+    }
+
+    #[test]
+    fn the_checked_in_units_are_what_is_rendered() {
+        for (dir, spec) in [
+            ("user", ServiceSpec::packaged_user()),
+            ("user", ServiceSpec::packaged_user_template()),
+            ("system", ServiceSpec::packaged_system()),
+            ("system", ServiceSpec::packaged_system_template()),
+        ] {
+            let (service_name, socket_name) = (spec.names.service(), spec.names.socket());
+            compare(&format!("{dir}/{service_name}"), &service(&spec, Values::WithSpecifiers));
+            compare(&format!("{dir}/{socket_name}"), &socket(&spec));
+        }
+    }
+
+    #[test]
+    fn awkward_paths_survive_the_unit() {
+        let env: Env = [("HOME", "/home/a b"), ("OPENCLAW_STATE_DIR", "/srv/100%/$x/\"q\"")]
+            .into_iter()
+            .collect();
+        let paths = Paths::resolve(&env);
+        let listen = ["[::1]:18789".parse().unwrap()];
+        let spec = ServiceSpec::for_host(&SpecInput {
+            env: &env,
+            paths: &paths,
+            scope: Scope::User,
+            program: Path::new("/opt/my $claw/openclaw"),
+            port: 18789,
+            listen: &listen,
+            idle_exit: None,
+        });
+        let (unit, issues) = Unit::parse(service(&spec, Values::Literal).to_string().as_bytes());
+        assert_eq!(issues, []);
+        let none = Specifiers::default();
+        let mut argv = vec![spec.program.clone()];
+        argv.extend(spec.args.clone());
+        assert_eq!(unit.exec_start(&none).unwrap(), argv);
+        assert_eq!(unit.environment(&none), spec.env);
+    }
+
+    #[test]
+    fn the_official_audit_finds_what_it_looks_for() {
+        let unit = service(&ServiceSpec::packaged_user(), Values::WithSpecifiers);
+        assert!(unit.words("Unit", "After").contains(&"network-online.target".to_owned()));
+        assert!(unit.words("Unit", "Wants").contains(&"network-online.target".to_owned()));
+        assert_eq!(unit.get("Service", "RestartSec"), Some("5"));
+        let argv = unit.exec_start(&Specifiers::default()).unwrap();
+        assert!(argv.contains(&"gateway".to_owned()));
+    }
+}
