@@ -199,12 +199,10 @@ impl Parser {
             return;
         }
         if let Some(rest) = text.strip_prefix('[') {
-            match rest.strip_suffix(']').filter(|name| !name.is_empty()) {
-                Some(name) => self.section = Some(name.to_owned()),
-                None => {
-                    self.section = None;
-                    self.issue(line, "not a section header");
-                }
+            self.section =
+                rest.strip_suffix(']').filter(|name| !name.is_empty()).map(str::to_owned);
+            if self.section.is_none() {
+                self.issue(line, "not a section header");
             }
             return;
         }

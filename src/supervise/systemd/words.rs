@@ -87,13 +87,12 @@ pub fn split(value: &str) -> Result<Vec<String>, WordError> {
                 word.get_or_insert_default().push(escaped);
             }
             (Some(open), c) if c == open => quote = None,
-            (Some(_), c) => word.get_or_insert_default().push(c),
             (None, '"' | '\'') => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
             (None, ' ' | '\t' | '\n' | '\r') => words.extend(word.take()),
-            (None, c) => word.get_or_insert_default().push(c),
+            (_, c) => word.get_or_insert_default().push(c),
         }
     }
     if quote.is_some() {
@@ -160,7 +159,7 @@ impl Specifiers {
                 continue;
             }
             match chars.next() {
-                Some('%') => out.push('%'),
+                Some('%') | None => out.push('%'),
                 Some('h') => out.push_str(&self.home),
                 Some('n') => out.push_str(&self.unit),
                 Some('N') => out.push_str(prefix),
@@ -172,7 +171,6 @@ impl Specifiers {
                     out.push('%');
                     out.push(other);
                 }
-                None => out.push('%'),
             }
         }
         out
