@@ -3,14 +3,26 @@
 //! The file stays valid for the reference's strict schema at all times; there
 //! are no keys of our own. A [`Snapshot`] is taken once per request.
 
+pub mod defaults;
+pub mod environment;
+pub mod include;
+pub mod json5;
+pub mod legacy;
+pub mod load;
 pub mod schema;
+pub mod substitute;
+pub mod validate;
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::profile::env::Env;
 
 pub use schema::Config;
 
@@ -27,8 +39,30 @@ pub struct Issue {
     pub allowed_values_hidden_count: Option<usize>,
 }
 
+impl Issue {
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+            allowed_values: None,
+            allowed_values_hidden_count: None,
+        }
+    }
+
+    /// The path as people read it: `<root>` for the whole document.
+    pub fn shown_path(&self) -> &str {
+        if self.path.is_empty() { "<root>" } else { &self.path }
+    }
+}
+
+impl fmt::Display for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.shown_path(), self.message)
+    }
+}
+
 /// One reading of the configuration file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Snapshot {
     pub path: PathBuf,
     pub exists: bool,
@@ -40,13 +74,31 @@ pub struct Snapshot {
     pub parsed: Value,
     /// Includes merged, `${VAR}` substituted, legacy keys migrated.
     pub resolved: Value,
-    /// Typed view with defaults.
+    /// `resolved` with defaults in place and `~` expanded.
+    pub runtime: Value,
+    /// Typed view of `runtime`. Of an invalid file, what could be read.
     pub config: Config,
+    /// The process environment with `.env` files and the `env` section added.
+    pub env: Arc<Env>,
+    /// Files that `$include` pulled in.
+    pub includes: BTreeSet<PathBuf>,
     /// Empty exactly when the file is valid.
     pub issues: Vec<Issue>,
     pub warnings: Vec<Issue>,
     /// What legacy migration changed, one sentence each.
     pub migrations: Vec<String>,
+}
+
+impl fmt::Debug for Snapshot {
+    /// Leaves out the document: it may hold secrets in clear.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("path", &self.path)
+            .field("exists", &self.exists)
+            .field("hash", &self.hash)
+            .field("issues", &self.issues)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Snapshot {

@@ -1,14 +1,22 @@
 //! The only reader of environment variables. Read once, then a value.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A snapshot of the environment.
 ///
 /// Values spelled `undefined` or `null`, which scripts sometimes export, count
 /// as unset for the `OPENCLAW_*` variables.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Env {
     vars: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Env {
+    /// Shows the names only: values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.vars.keys()).finish()
+    }
 }
 
 impl Env {
@@ -27,6 +35,11 @@ impl Env {
         let unset = value.is_empty()
             || (key.starts_with("OPENCLAW_") && matches!(value, "undefined" | "null"));
         (!unset).then_some(value)
+    }
+
+    /// The variable exactly as it is set.
+    pub fn raw(&self, key: &str) -> Option<&str> {
+        self.vars.get(key).map(String::as_str)
     }
 
     /// Whether a switch is on: `1`, `true`, `yes` or `on`, in any case.
