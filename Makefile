@@ -1,0 +1,43 @@
+# Few verbs; everything .ci/run does is one of them. `make` alone lists them.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+RELEASE := $(TARGET)/release/openclaw
+export CARGO_TERM_PROGRESS_WHEN ?= never
+
+.DEFAULT_GOAL := list
+.PHONY: list run build test it check clients snapshots clean
+
+list: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## the release binary
+	cargo build --release --locked
+
+run: build ## a gateway in the dev profile: no configuration and no key needed
+	@echo
+	@echo "Starting a gateway in the dev profile on ws://127.0.0.1:19001 (http://127.0.0.1:19001); Ctrl-C ends it."
+	@echo "Talk to it from another terminal:"
+	@echo "  $(abspath $(RELEASE)) --dev agent --message hi"
+	@echo
+	@exec $(RELEASE) --dev gateway
+
+test: ## every test: Rust, official clients, malformed input
+	@tests/run
+
+it: ## integration tests whose name contains NAME=…
+	cargo test --test it $(NAME)
+
+check: ## format, lints, house rules
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test -q --locked --test architecture
+
+clients: ## the official command line and the OpenAI SDKs against the debug binary
+	cargo build --locked
+	tests/clients/run
+
+snapshots: ## accept changed snapshots after reading the difference
+	INSTA_UPDATE=always cargo test --locked
+	git diff --stat
+
+clean: ## removes what cargo built
+	cargo clean
