@@ -1,5 +1,7 @@
 //! Floor 4: the composition root. `build()` binds and wires, `run()` serves.
 
+pub mod approvals;
+pub mod nodes;
 pub mod options;
 pub mod rpc;
 pub mod state;

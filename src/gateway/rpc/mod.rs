@@ -1,5 +1,7 @@
 //! Methods of the control plane: one file per family, one row per method.
 
+pub mod usage;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
