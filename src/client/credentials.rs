@@ -1,0 +1,123 @@
+//! What a command presents at the door, and where it found it.
+
+use serde_json::Value;
+
+use crate::base::secret::Secret;
+use crate::client::target::{Source, Target};
+use crate::config::Config;
+use crate::profile::env::Env;
+
+/// Shared secrets for one connection.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    pub token: Option<Secret>,
+    pub password: Option<Secret>,
+}
+
+impl Credentials {
+    pub fn is_empty(&self) -> bool {
+        self.token.is_none() && self.password.is_none()
+    }
+
+    /// Chooses the credentials for `target`: typed ones first; those of the
+    /// environment and the configuration only where they belong. `plain` turns
+    /// a configured secret input into text.
+    pub fn resolve(
+        token: Option<&str>,
+        password: Option<&str>,
+        target: &Target,
+        env: &Env,
+        config: &Config,
+        plain: impl Fn(&Value) -> Option<String>,
+    ) -> Self {
+        let typed = Self { token: secret(token), password: secret(password) };
+        if target.source == Source::Flag || !typed.is_empty() && target.is_override() {
+            return typed;
+        }
+        let from_env = Self {
+            token: secret(env.get("OPENCLAW_GATEWAY_TOKEN")),
+            password: secret(env.get("OPENCLAW_GATEWAY_PASSWORD")),
+        };
+        if target.is_override() {
+            return from_env;
+        }
+        let value = |value: Option<&Value>| secret(value.and_then(&plain).as_deref());
+        let auth = &config.gateway.auth;
+        let local =
+            || Self { token: value(auth.token.as_ref()), password: value(auth.password.as_ref()) };
+        let remote = || Self {
+            token: value(config.gateway.remote.get("token")),
+            password: value(config.gateway.remote.get("password")),
+        };
+        if target.source == Source::Remote {
+            typed.or(remote).or(|| from_env).or(local)
+        } else {
+            typed.or(|| from_env).or(local).or(remote)
+        }
+    }
+
+    /// Fills what is missing.
+    fn or(self, other: impl FnOnce() -> Self) -> Self {
+        if self.token.is_some() && self.password.is_some() {
+            return self;
+        }
+        let other = other();
+        Self { token: self.token.or(other.token), password: self.password.or(other.password) }
+    }
+}
+
+fn secret(text: Option<&str>) -> Option<Secret> {
+    text.map(str::trim).filter(|text| !text.is_empty()).map(Secret::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(
+        (url, token): (Option<&str>, Option<&str>),
+        env: &[(&str, &str)],
+        gateway: &Value,
+        expected: Option<&str>,
+    ) {
+        let env: Env = env.iter().copied().collect();
+        let config: Config = serde_json::from_value(json!({ "gateway": gateway })).unwrap();
+        let target = Target::resolve(url, &env, &config, Path::new("/c"));
+        let plain = |value: &Value| value.as_str().map(str::to_owned);
+        let found = Credentials::resolve(token, None, &target, &env, &config, plain);
+        assert_eq!(found.token.as_ref().map(Secret::expose), expected);
+    }
+
+    #[test]
+    fn typed_then_environment_then_configuration() {
+        let gateway = || json!({"auth": {"token": "c"}, "remote": {"token": "r"}});
+        let env = [("OPENCLAW_GATEWAY_TOKEN", "e")];
+        check((None, Some("t")), &env, &gateway(), Some("t"));
+        check((None, None), &env, &gateway(), Some("e"));
+        check((None, None), &[], &gateway(), Some("c"));
+        check((None, None), &[], &json!({"remote": {"token": "r"}}), Some("r"));
+        check((None, None), &[], &json!({"auth": {"token": "  "}}), None);
+    }
+
+    #[test]
+    fn a_remote_gateway_gets_its_own_token_first() {
+        let gateway = json!({"mode": "remote", "auth": {"token": "c"}, "remote": {"url": "wss://r", "token": "r"}});
+        check((None, None), &[("OPENCLAW_GATEWAY_TOKEN", "e")], &gateway, Some("r"));
+    }
+
+    #[test]
+    fn configured_credentials_never_go_to_an_overridden_url() {
+        let gateway = || json!({"auth": {"token": "c"}});
+        let token = ("OPENCLAW_GATEWAY_TOKEN", "e");
+        let url = ("OPENCLAW_GATEWAY_URL", "wss://x");
+        check((Some("wss://x"), None), &[token], &gateway(), None);
+        check((Some("wss://x"), Some("t")), &[token], &gateway(), Some("t"));
+        check((None, None), &[url], &gateway(), None);
+        check((None, None), &[url, token], &gateway(), Some("e"));
+    }
+}

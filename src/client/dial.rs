@@ -1,0 +1,60 @@
+//! From an endpoint to an open WebSocket.
+
+use std::fmt::Debug;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use crate::client::error::ClientError;
+use crate::client::target::{Endpoint, Target};
+use crate::client::tls;
+
+/// Largest message taken from a gateway; part of the wire contract.
+const MAX_MESSAGE: usize = 26_214_400;
+
+/// A byte stream with or without TLS.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + Debug> Stream for T {}
+
+/// An open WebSocket.
+pub type Socket = WebSocketStream<Box<dyn Stream>>;
+
+/// Opens the socket. The caller bounds the time.
+pub async fn dial(target: &Target) -> Result<Socket, ClientError> {
+    let endpoint = target.endpoint()?;
+    let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
+        .await
+        .map_err(|err| unreachable(&endpoint, &err))?;
+    tcp.set_nodelay(true).map_err(|err| unreachable(&endpoint, &err))?;
+    let stream: Box<dyn Stream> = if endpoint.tls {
+        tls::wrap(tcp, &endpoint.host, target.fingerprint.as_deref()).await?
+    } else {
+        Box::new(tcp)
+    };
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    match tokio_tungstenite::client_async_with_config(&target.url, stream, Some(config)).await {
+        Ok((socket, _response)) => Ok(socket),
+        Err(tungstenite::Error::Http(response)) => Err(ClientError::Closed {
+            code: 1006,
+            reason: format!("unexpected server response: {}", response.status().as_u16()),
+        }),
+        Err(tungstenite::Error::Url(err)) => Err(ClientError::Url(err.to_string())),
+        Err(err) => {
+            tracing::debug!(err = %err, "websocket upgrade");
+            Err(ClientError::abnormal())
+        }
+    }
+}
+
+/// Nobody listening and a line that breaks look the same to callers; the log
+/// tells them apart.
+fn unreachable(endpoint: &Endpoint, err: &std::io::Error) -> ClientError {
+    tracing::debug!(host = %endpoint.host, port = endpoint.port, err = %err, "dial");
+    ClientError::abnormal()
+}
