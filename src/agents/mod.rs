@@ -4,5 +4,6 @@
 
 pub mod providers;
 pub mod run;
+pub mod skills;
 
 pub use run::{EventSink, RunBody, RunEvent, RunOutcome, RunRequest, RunStatus};

@@ -1,3 +1,4 @@
 //! Floor 2: durable state. Files are replaced whole, never half-written.
 
 pub mod atomic;
+pub mod exec_approvals;

@@ -1,0 +1,160 @@
+//! `exec-approvals.json`: who may run which program without being asked.
+//!
+//! The official apps and the command line edit it too; the hash of its bytes
+//! guards against overwriting each other's changes. Blocking.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::store::atomic::{self, Sync};
+
+/// One reading of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    pub path: PathBuf,
+    pub exists: bool,
+    /// SHA-256 of the bytes, lower-case hex.
+    pub hash: String,
+    /// With every section present; the socket's token included.
+    pub file: Value,
+}
+
+impl Reading {
+    /// As callers see it: without the socket's token.
+    pub fn public(&self) -> Value {
+        let mut file = self.file.clone();
+        if let Some(socket) = file.get_mut("socket").and_then(Value::as_object_mut) {
+            socket.shift_remove("token");
+        }
+        json!({
+            "path": self.path,
+            "exists": self.exists,
+            "hash": self.hash,
+            "file": file,
+        })
+    }
+}
+
+/// Why the file was not replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    #[error("exec approvals base hash required; re-run exec.approvals.get and retry")]
+    HashRequired,
+    #[error("exec approvals changed since last load; re-run exec.approvals.get and retry")]
+    Changed,
+    #[error("{path} cannot be used: {source}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The file of a state directory.
+pub fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("exec-approvals.json")
+}
+
+/// Reads the file; one that is missing or broken counts as empty.
+pub fn read(state_dir: &Path) -> io::Result<Reading> {
+    let path = path(state_dir);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => Some(bytes),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+        Err(err) => return Err(err),
+    };
+    let parsed = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let file = complete(parsed.unwrap_or_default(), None, state_dir);
+    Ok(Reading {
+        exists: bytes.is_some(),
+        hash: hash(bytes.as_deref().unwrap_or_default()),
+        path,
+        file,
+    })
+}
+
+/// Replaces the file. `base_hash` must name what is on disk, unless nothing is.
+pub fn replace(
+    state_dir: &Path,
+    file: Value,
+    base_hash: Option<&str>,
+) -> Result<Reading, ReplaceError> {
+    let fail = |source| ReplaceError::File { path: path(state_dir), source };
+    let current = read(state_dir).map_err(fail)?;
+    if current.exists {
+        match base_hash.map(str::trim) {
+            None | Some("") => return Err(ReplaceError::HashRequired),
+            Some(base) if base != current.hash => return Err(ReplaceError::Changed),
+            Some(_) => {}
+        }
+    }
+    let file = complete(file, current.file["socket"].as_object(), state_dir);
+    let mut bytes = serde_json::to_vec_pretty(&file).map_err(|err| fail(err.into()))?;
+    bytes.push(b'\n');
+    atomic::write(&current.path, &bytes, Sync::Yes).map_err(fail)?;
+    Ok(Reading { path: current.path, exists: true, hash: hash(&bytes), file })
+}
+
+/// Adds the sections that are missing. The socket of `known` is kept where the
+/// new file says nothing.
+fn complete(file: Value, known: Option<&Map<String, Value>>, state_dir: &Path) -> Value {
+    let mut given = match file {
+        Value::Object(given) => given,
+        _ => Map::new(),
+    };
+    let mut socket = match given.shift_remove("socket") {
+        Some(Value::Object(socket)) => socket,
+        _ => Map::new(),
+    };
+    for (key, value) in known.into_iter().flatten() {
+        socket.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    socket.entry("path").or_insert_with(|| json!(state_dir.join("exec-approvals.sock")));
+    let mut whole = Map::new();
+    whole.insert("version".into(), json!(1));
+    whole.insert("socket".into(), socket.into());
+    for section in ["defaults", "agents"] {
+        let value = given.shift_remove(section).filter(Value::is_object);
+        whole.insert(section.into(), value.unwrap_or_else(|| json!({})));
+    }
+    given.shift_remove("version");
+    whole.extend(given);
+    Value::Object(whole)
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect()
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_needs_the_hash_of_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = read(dir.path()).unwrap();
+        assert!(!absent.exists);
+        let first =
+            replace(dir.path(), json!({"version": 1, "socket": {"token": "t"}}), None).unwrap();
+        assert_eq!(first.file["agents"], json!({}));
+        let error = |hash| replace(dir.path(), json!({}), hash).unwrap_err().to_string();
+        assert!(error(None).contains("base hash required"));
+        assert!(error(Some("zz")).contains("changed since last load"));
+
+        let next = json!({"agents": {"main": {"security": "full"}}});
+        let second = replace(dir.path(), next, Some(&first.hash)).unwrap();
+        assert_eq!(second.file["socket"]["token"], "t");
+        assert!(second.public()["file"]["socket"].get("token").is_none());
+        assert_eq!(read(dir.path()).unwrap(), second);
+    }
+}
