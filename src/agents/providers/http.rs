@@ -1,0 +1,372 @@
+//! The HTTP side of every provider: one lazily created client, retries of a
+//! call that has not begun to answer, timeouts, and the pump that turns an
+//! answer's bytes into parts.
+//!
+//! No client, no TLS state and no root certificate exists before the first
+//! request; plain `http://` to this host never loads them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::agents::providers::classify;
+use crate::agents::providers::lines::{Event, Framing, Splitter};
+use crate::agents::providers::{ModelRef, Part, ProviderError};
+use crate::base::backoff::Backoff;
+
+/// Tries of one call in the HTTP layer: the first one and two more.
+const ATTEMPTS: usize = 3;
+/// The longest `retry-after` that is waited for; longer ones fail at once.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Longest body of an error answer that is read.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// How long the network may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// TCP and TLS.
+    pub connect: Duration,
+    /// From the request to the answer's first byte.
+    pub first_byte: Duration,
+    /// Silence between two pieces of an answer.
+    pub idle: Duration,
+    /// First pause before a retry; doubles.
+    pub retry: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(15),
+            // A reasoning model may think for minutes before it says a word.
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(300),
+            retry: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Shared by all dialects.
+#[derive(Clone, Default)]
+pub struct Http(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    timeouts: Timeouts,
+    /// For `http://` on this host: no proxy, no certificates.
+    local: OnceLock<reqwest::Client>,
+    remote: OnceLock<reqwest::Client>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("timeouts", &self.0.timeouts).finish_non_exhaustive()
+    }
+}
+
+/// Reads one dialect's events.
+pub trait Dialect: Send + 'static {
+    /// Takes one event; appends what it says.
+    fn on_event(&mut self, event: &Event, out: &mut VecDeque<Part>) -> Result<(), ProviderError>;
+
+    /// The stream has ended; appends the last part or says what was missing.
+    fn finish(&mut self, out: &mut VecDeque<Part>) -> Result<(), ProviderError>;
+
+    /// Whether the answer is complete, so that the rest need not be waited for.
+    fn is_complete(&self) -> bool {
+        false
+    }
+}
+
+impl Http {
+    pub fn with_timeouts(timeouts: Timeouts) -> Self {
+        Self(Arc::new(Shared { timeouts, ..Shared::default() }))
+    }
+
+    /// The client for `url`, made when first asked for.
+    pub fn client(&self, url: &str) -> Result<reqwest::Client, ProviderError> {
+        let local = is_local(url);
+        let slot = if local { &self.0.local } else { &self.0.remote };
+        if let Some(client) = slot.get() {
+            return Ok(client.clone());
+        }
+        let client = build_client(local, self.0.timeouts.connect)
+            .map_err(|err| classify::transport(format!("no HTTP client: {}", chain(&err))))?;
+        Ok(slot.get_or_init(|| client).clone())
+    }
+
+    /// Posts JSON and streams the parts of the answer.
+    pub async fn stream(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: &Value,
+        framing: Framing,
+        dialect: impl Dialect,
+    ) -> Result<BoxStream<'static, Result<Part, ProviderError>>, ProviderError> {
+        let body = Bytes::from(body.to_string());
+        let response = self.post(url, headers, body).await?;
+        Ok(pump(response, framing, dialect, self.0.timeouts.idle))
+    }
+
+    /// Posts JSON and returns the answer once its head is there and good.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<reqwest::Response, ProviderError> {
+        let client = self.client(url)?;
+        let mut pauses = Backoff::new(self.0.timeouts.retry, Duration::from_secs(8));
+        let mut attempt = 1;
+        loop {
+            let sent = self.post_once(&client, url, headers.clone(), body.clone()).await;
+            let error = match sent {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            let worth_it =
+                error.status.is_none_or(|status| matches!(status, 408 | 409 | 429 | 500..=599));
+            let pause = match error.retry_after_ms.map(Duration::from_millis) {
+                Some(asked) if asked > MAX_RETRY_AFTER => return Err(error),
+                Some(asked) => asked,
+                None => pauses.next().unwrap_or_default(),
+            };
+            if !worth_it || attempt == ATTEMPTS {
+                return Err(error);
+            }
+            tracing::debug!(attempt, status = error.status, "model request is tried again");
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
+    async fn post_once(
+        &self,
+        client: &reqwest::Client,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<reqwest::Response, ProviderError> {
+        let send = client.post(url).headers(headers).body(body).send();
+        let response = tokio::time::timeout(self.0.timeouts.first_byte, send)
+            .await
+            .map_err(|_| classify::transport("the provider did not answer in time"))?
+            .map_err(|err| {
+                classify::transport(format!("Connection error: {}", chain(&err.without_url())))
+            })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let retry_after = retry_after_ms(response.headers());
+        let text = self.error_body(response).await;
+        Err(classify::http_error(status, &text, retry_after))
+    }
+
+    async fn error_body(&self, response: reqwest::Response) -> String {
+        let mut bytes = response.bytes_stream();
+        let mut text = Vec::new();
+        while text.len() < MAX_ERROR_BODY {
+            match tokio::time::timeout(Duration::from_secs(10), bytes.next()).await {
+                Ok(Some(Ok(piece))) => text.extend_from_slice(&piece),
+                _ => break,
+            }
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// The headers of a call: JSON, then the provider's own, then the model's.
+pub fn headers(
+    model: &ModelRef,
+    own: &[(&'static str, String)],
+) -> Result<HeaderMap, ProviderError> {
+    let mut map = HeaderMap::new();
+    map.insert("content-type", HeaderValue::from_static("application/json"));
+    map.insert("accept", HeaderValue::from_static("application/json"));
+    let own = own.iter().map(|(name, value)| (*name, value.as_str()));
+    let configured = model.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in own.chain(configured) {
+        let key = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| classify::malformed(format!("`{name}` is not a header name")))?;
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            classify::malformed(format!("the value of header `{name}` has characters HTTP forbids"))
+        })?;
+        map.insert(key, value);
+    }
+    Ok(map)
+}
+
+/// Joins a base URL and a path.
+pub fn join(base: &str, path: &str) -> String {
+    format!("{}/{path}", base.trim_end_matches('/'))
+}
+
+struct Pump<D> {
+    bytes: BoxStream<'static, reqwest::Result<Bytes>>,
+    splitter: Splitter,
+    dialect: D,
+    ready: VecDeque<Part>,
+    failed: Option<ProviderError>,
+    idle: Duration,
+    ended: bool,
+}
+
+fn pump<D: Dialect>(
+    response: reqwest::Response,
+    framing: Framing,
+    dialect: D,
+    idle: Duration,
+) -> BoxStream<'static, Result<Part, ProviderError>> {
+    let pump = Pump {
+        bytes: response.bytes_stream().boxed(),
+        splitter: Splitter::new(framing),
+        dialect,
+        ready: VecDeque::new(),
+        failed: None,
+        idle,
+        ended: false,
+    };
+    stream::unfold(pump, |mut pump| async move { pump.next().await.map(|part| (part, pump)) })
+        .boxed()
+}
+
+impl<D: Dialect> Pump<D> {
+    async fn next(&mut self) -> Option<Result<Part, ProviderError>> {
+        loop {
+            if let Some(part) = self.ready.pop_front() {
+                return Some(Ok(part));
+            }
+            if let Some(error) = self.failed.take() {
+                self.ended = true;
+                return Some(Err(error));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(error) = self.advance().await {
+                self.failed = Some(error);
+            }
+        }
+    }
+
+    async fn advance(&mut self) -> Result<(), ProviderError> {
+        let piece = tokio::time::timeout(self.idle, self.bytes.next())
+            .await
+            .map_err(|_| classify::transport("the provider went silent in mid-answer"))?;
+        match piece {
+            Some(Ok(bytes)) => {
+                self.splitter.push(&bytes).map_err(classify::malformed)?;
+                while let Some(event) = self.splitter.next_event() {
+                    self.dialect.on_event(&event, &mut self.ready)?;
+                }
+                if self.dialect.is_complete() {
+                    self.ended = true;
+                    self.dialect.finish(&mut self.ready)?;
+                }
+                Ok(())
+            }
+            Some(Err(_)) => Err(classify::cut_short()),
+            None => {
+                self.ended = true;
+                if let Some(event) = self.splitter.last_event() {
+                    self.dialect.on_event(&event, &mut self.ready)?;
+                }
+                self.dialect.finish(&mut self.ready)
+            }
+        }
+    }
+}
+
+fn build_client(local: bool, connect: Duration) -> reqwest::Result<reqwest::Client> {
+    // Someone else may have installed one first; any provider will do.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::trace!("a crypto provider is installed already");
+    }
+    let builder = reqwest::Client::builder()
+        .connect_timeout(connect)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")));
+    if local { builder.no_proxy().tls_certs_only([]).build() } else { builder.build() }
+}
+
+/// Whether `url` is plain HTTP to this host.
+fn is_local(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
+    let text = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let ms = text("retry-after-ms").or_else(|| text("retry-after").map(|seconds| seconds * 1000.0));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be small and positive"
+    )]
+    ms.filter(|ms| (0.0..=1e12).contains(ms)).map(|ms| ms as u64)
+}
+
+/// An error with its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_http_to_loopback_counts_as_local() {
+        for url in ["http://127.0.0.1:1/x", "http://localhost/", "http://[::1]:8080/v1"] {
+            assert!(is_local(url), "{url}");
+        }
+        for url in ["https://127.0.0.1/", "http://10.0.0.1/", "http://localhost.evil.example/"] {
+            assert!(!is_local(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_wish_to_wait_is_read_in_both_spellings() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", HeaderValue::from_static("1.5"));
+        assert_eq!(retry_after_ms(&headers), Some(1500));
+        headers.insert("retry-after-ms", HeaderValue::from_static("20"));
+        assert_eq!(retry_after_ms(&headers), Some(20));
+        headers.insert("retry-after-ms", HeaderValue::from_static("-1"));
+        assert_eq!(retry_after_ms(&headers), None);
+    }
+
+    #[test]
+    fn a_header_with_a_line_break_is_refused_by_name() {
+        let model =
+            ModelRef { headers: vec![("x-note".into(), "a\nb".into())], ..ModelRef::default() };
+        assert!(headers(&model, &[]).unwrap_err().message.contains("x-note"));
+    }
+}
