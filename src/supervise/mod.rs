@@ -5,8 +5,13 @@
 //! as a closure or a value.
 
 pub mod activation;
+pub mod audit;
 pub mod launchd;
+pub mod listeners;
+pub mod manager;
 pub mod notify;
+pub mod report;
+pub mod runner;
 pub mod signals;
 pub mod spec;
 pub mod systemd;

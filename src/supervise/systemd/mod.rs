@@ -1,5 +1,9 @@
 //! systemd: unit files as values, and the manager behind `systemctl`.
 
+pub mod actions;
+pub mod files;
 pub mod render;
+pub mod service;
+pub mod systemctl;
 pub mod unit;
 pub mod words;
