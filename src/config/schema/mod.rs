@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod gateway;
 pub mod models;
+pub mod table;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
