@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod audit;
+pub mod host;
 pub mod launchd;
 pub mod listeners;
 pub mod manager;

@@ -84,6 +84,14 @@ pub enum RunError {
 /// Runs programs. Blocking: not for use inside the async runtime.
 pub trait Runner: fmt::Debug {
     fn run(&self, command: &CommandLine) -> Result<Finished, RunError>;
+
+    /// Waits before looking again.
+    fn pause(&self, delay: Duration) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(async { tokio::time::sleep(delay).await });
+        }
+    }
 }
 
 /// Runs programs on this host.

@@ -3,3 +3,4 @@
 #[cfg(target_os = "macos")]
 pub mod activate;
 pub mod plist;
+pub mod service;
