@@ -2,6 +2,9 @@
 //! reports what happens through an [`EventSink`]. Knows no gateway, no socket
 //! and no channel.
 
+pub mod auth_profiles;
+pub mod failover;
+pub mod models;
 pub mod providers;
 pub mod run;
 pub mod skills;
