@@ -70,6 +70,8 @@ fn read_text(path: &Path) -> io::Result<Option<String>> {
 fn parse(raw: String, exists: bool, paths: &Paths, env: &Env) -> Snapshot {
     let mut snapshot = Snapshot {
         path: paths.config.clone(),
+        home: paths.home.clone(),
+        state: paths.state.clone(),
         exists,
         hash: hash(raw.as_bytes()),
         raw,

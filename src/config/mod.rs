@@ -5,6 +5,7 @@
 
 pub mod defaults;
 pub mod environment;
+pub mod gate;
 pub mod include;
 pub mod json5;
 pub mod legacy;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::profile::env::Env;
+use crate::profile::paths;
 
 pub use schema::Config;
 
@@ -65,6 +67,10 @@ impl fmt::Display for Issue {
 #[derive(Clone)]
 pub struct Snapshot {
     pub path: PathBuf,
+    /// Base of `~` in messages.
+    pub home: PathBuf,
+    /// Where this configuration's gateway keeps its things.
+    pub state: PathBuf,
     pub exists: bool,
     /// The file's text as read; empty when it does not exist.
     pub raw: String,
@@ -104,6 +110,20 @@ impl fmt::Debug for Snapshot {
 impl Snapshot {
     pub fn is_valid(&self) -> bool {
         self.issues.is_empty()
+    }
+
+    /// The file's path with the home directory as `~`.
+    pub fn shown_file(&self) -> String {
+        paths::shorten(&self.path, &self.home)
+    }
+
+    /// What commands print when they need a valid file. Part of the contract.
+    pub fn invalid_block(&self) -> Vec<String> {
+        let mut lines = vec!["Config invalid".to_owned(), format!("File: {}", self.shown_file())];
+        lines.push("Problem:".to_owned());
+        lines.extend(self.issues.iter().map(|issue| format!("  - {issue}")));
+        lines.extend([String::new(), "Run: openclaw doctor --fix".to_owned()]);
+        lines
     }
 }
 

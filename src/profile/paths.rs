@@ -68,6 +68,15 @@ pub fn expand(path: &str, home: &Path) -> PathBuf {
     std::path::absolute(&expanded).unwrap_or(expanded)
 }
 
+/// A path for people: the home directory becomes `~`.
+pub fn shorten(path: &Path, home: &Path) -> String {
+    match path.strip_prefix(home) {
+        Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
+        Ok(rest) if home != Path::new("/") => format!("~/{}", rest.display()),
+        _ => path.display().to_string(),
+    }
+}
+
 fn home_dir(env: &Env) -> PathBuf {
     let os_home = || {
         env.get("HOME")
