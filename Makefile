@@ -4,7 +4,7 @@ RELEASE := $(TARGET)/release/openclaw
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
 .DEFAULT_GOAL := list
-.PHONY: list run build test it check clients snapshots clean
+.PHONY: list run build test it check clients bench snapshots clean
 
 list: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,9 @@ check: ## format, lints, house rules
 clients: ## the official command line and the OpenAI SDKs against the debug binary
 	cargo build --locked
 	tests/clients/run
+
+bench: ## this gateway beside the Node gateway; writes docs/performance.md
+	tests/bench/run
 
 snapshots: ## accept changed snapshots after reading the difference
 	INSTA_UPDATE=always cargo test --locked
