@@ -1,0 +1,132 @@
+//! The built program as its users run it: a process with a scratch home, a
+//! free port and no setting of the caller's.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// Shared secret of every gateway that the tests start.
+pub const TOKEN: &str = "test-token-abc123";
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+/// A running gateway. Dropping it kills the process.
+pub struct Gateway {
+    pub port: u16,
+    pub home: TempDir,
+    child: Child,
+}
+
+impl Gateway {
+    /// Starts the program in the dev profile with `config` over the usual
+    /// settings, and waits until it is ready.
+    pub async fn start(config: Value) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let state = home.path().join(".openclaw-dev");
+        fs::create_dir_all(&state).unwrap();
+        let mut settings = json!({"gateway": {
+            "mode": "local",
+            "port": port,
+            "bind": "loopback",
+            "auth": {"mode": "token", "token": TOKEN},
+        }});
+        merge(&mut settings, config);
+        fs::write(state.join("openclaw.json"), settings.to_string()).unwrap();
+        let log = fs::File::create(home.path().join("gateway.log")).unwrap();
+        let child = command(home.path())
+            .args(["--dev", "gateway", "--port", &port.to_string()])
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut gateway = Self { port, home, child };
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let began = Instant::now();
+        while !self.get("/readyz").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the gateway ended with {status}:\n{}", self.log());
+            }
+            assert!(began.elapsed() < START, "not ready in time:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The whole answer to a GET, or nothing when the port does not answer.
+    pub async fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok()?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// What it wrote to its terminal.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.home.path().join("gateway.log")).unwrap_or_default()
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    fn pid(&self) -> i32 {
+        i32::try_from(self.child.id().expect("it runs")).unwrap()
+    }
+
+    /// Asks it to stop and waits for its exit.
+    pub async fn stop(&mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.pid()), Signal::SIGTERM).unwrap();
+        tokio::time::timeout(START, self.child.wait()).await.expect("it stops").unwrap()
+    }
+}
+
+/// The built program with a clean environment and `home` as its home.
+pub fn command(home: &Path) -> Command {
+    let mut command = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_openclaw")));
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", home)
+        .env("TMPDIR", home)
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Lays `over` onto `base`, object by object.
+fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
