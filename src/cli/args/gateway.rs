@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use crate::base::secret::Secret;
 use crate::cli::args::rpc::Rpc;
+use crate::cli::args::service::{ActionArgs, InstallArgs};
 use crate::gateway::RunOptions;
 
 /// `openclaw gateway`: without a subcommand it runs the gateway.
@@ -23,6 +24,16 @@ pub enum GatewayCommand {
     Run(Box<RunArgs>),
     /// Show the service, the configuration and whether the gateway answers
     Status(StatusArgs),
+    /// Install the service, start it and wait until it is ready
+    Install(InstallArgs),
+    /// Stop the service and remove it
+    Uninstall(ActionArgs),
+    /// Start the service and wait until it is ready
+    Start(ActionArgs),
+    /// Stop the service and its socket
+    Stop(ActionArgs),
+    /// Restart the service and wait until it is ready
+    Restart(ActionArgs),
     /// Call one method of the gateway
     Call(CallArgs),
     /// Ask the gateway for its health
@@ -153,6 +164,16 @@ pub struct DaemonArgs {
 pub enum DaemonCommand {
     /// Show the service, the configuration and whether the gateway answers
     Status(StatusArgs),
+    /// Install the service, start it and wait until it is ready
+    Install(InstallArgs),
+    /// Stop the service and remove it
+    Uninstall(ActionArgs),
+    /// Start the service and wait until it is ready
+    Start(ActionArgs),
+    /// Stop the service and its socket
+    Stop(ActionArgs),
+    /// Restart the service and wait until it is ready
+    Restart(ActionArgs),
 }
 
 /// `gateway status`.

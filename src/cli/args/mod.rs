@@ -6,6 +6,7 @@
 pub mod gateway;
 pub mod root;
 pub mod rpc;
+pub mod service;
 
 use clap::{Arg, CommandFactory, Parser, Subcommand};
 
@@ -44,11 +45,6 @@ pub const LATER: &[&str] = &[
     "config",
     "configure",
     "cron",
-    "daemon install",
-    "daemon restart",
-    "daemon start",
-    "daemon stop",
-    "daemon uninstall",
     "dashboard",
     "devices",
     "directory",
@@ -57,11 +53,6 @@ pub const LATER: &[&str] = &[
     "doctor",
     "exec-approvals",
     "gateway discover",
-    "gateway install",
-    "gateway restart",
-    "gateway start",
-    "gateway stop",
-    "gateway uninstall",
     "health",
     "hooks",
     "logs",

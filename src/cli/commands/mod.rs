@@ -1,11 +1,16 @@
 //! What the commands do: one file per command, args → calls → outcome.
 
+pub mod service;
+
 use crate::cli::args::Command;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure};
 
 /// Runs one command to its end.
-pub fn run(_context: &Context, command: &Command) -> CommandResult {
+pub fn run(context: &Context, command: &Command) -> CommandResult {
+    if let Some(result) = service::dispatch(context, command) {
+        return result;
+    }
     let name = match command {
         Command::Gateway(_) => "gateway",
         Command::Daemon(_) => "daemon",

@@ -1,0 +1,204 @@
+//! `gateway install`: from configuration and flags to a [`ServiceSpec`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::cli::args::service::InstallArgs;
+use crate::cli::commands::service::said::Said;
+use crate::cli::commands::service::{configured_port, failed, invalid};
+use crate::cli::context::Context;
+use crate::config;
+use crate::config::Snapshot;
+use crate::supervise::host::{self, Choice};
+use crate::supervise::manager::{Force, InstallOutcome, Installed, ServiceManager};
+use crate::supervise::report::ServiceSummary;
+use crate::supervise::spec::{
+    PROXY_VARS, RESERVED_PROFILES, Scope, ServiceSpec, SpecInput, has_credentials,
+};
+
+/// Installs, or says why not.
+pub(super) fn run(context: &Context, args: &InstallArgs) -> Said {
+    let said = Said::of("install");
+    match prepare(context, args) {
+        Err(problem) => said.failed(problem),
+        Ok(plan) if args.dry_run => dry_run(said, &plan),
+        Ok(plan) => {
+            let force = if args.force { Force::Yes } else { Force::No };
+            let outcome = plan.manager.install(&plan.spec, force);
+            match outcome {
+                Ok(done) => installed(said, context, &plan, done),
+                Err(err) => failed(said, context, "install", &err).with_warnings(plan.warnings),
+            }
+        }
+    }
+}
+
+struct Plan {
+    manager: Box<dyn ServiceManager>,
+    spec: ServiceSpec,
+    warnings: Vec<String>,
+}
+
+fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
+    let env = &context.env;
+    if env.is_on("OPENCLAW_NIX_MODE") {
+        return Err("Nix mode detected; service install is disabled.".into());
+    }
+    let mut warnings = Vec::new();
+    let wanted_port = args.port.as_deref().map(parse_port).transpose()?;
+    match args.runtime.as_deref() {
+        None => {}
+        Some("node" | "bun") => {
+            warnings.push("--runtime has no effect: this gateway is a native program".to_owned());
+        }
+        Some(_) => return Err("Invalid --runtime (use \"node\" or \"bun\")".into()),
+    }
+    if let Some(name) = &context.paths.profile
+        && RESERVED_PROFILES.contains(&name.as_str())
+    {
+        return Err(format!("The profile name \"{name}\" is reserved for another service."));
+    }
+    let snapshot = config::load::read(&context.paths, env);
+    if let Some(problem) = invalid(&snapshot) {
+        return Err(format!("Gateway install failed: Error: {problem}"));
+    }
+    let port = wanted_port.unwrap_or_else(|| configured_port(context, &snapshot));
+    for key in PROXY_VARS {
+        if env.get(key).is_some_and(has_credentials) {
+            warnings.push(format!(
+                "{key} holds credentials and is left out of the service; put it into {}",
+                context.paths.state.join(".env").display()
+            ));
+        }
+    }
+    let scope = if args.system { Scope::System { user: account(args)? } } else { Scope::User };
+    let listen = addresses(&snapshot, port)?;
+    let program = std::env::current_exe().map_err(|err| format!("finding this program: {err}"))?;
+    let program = stable_path(program);
+    let spec = ServiceSpec::for_host(&SpecInput {
+        env,
+        paths: &context.paths,
+        scope,
+        program: &program,
+        port,
+        listen: &listen,
+        idle_exit: args.idle_exit.as_deref(),
+    });
+    let choice = if args.system { Choice::System } else { Choice::User };
+    if !args.force
+        && let Some(other) = host::duplicate(env, &context.paths, args.system)
+    {
+        return Err(format!(
+            "Gateway install failed: Error: {other} runs this gateway already; remove it or use --force"
+        ));
+    }
+    Ok(Plan { manager: host::manager(env, &context.paths, choice), spec, warnings })
+}
+
+fn installed(said: Said, context: &Context, plan: &Plan, done: Installed) -> Said {
+    let summary = ServiceSummary { loaded: true, ..plan.manager.summary() };
+    let mut warnings = plan.warnings.clone();
+    warnings.extend(done.warnings);
+    let said = said.with_service(summary).with_warnings(warnings).with_linger(done.linger);
+    match done.outcome {
+        InstallOutcome::AlreadyInstalled { drift } => {
+            let said = said
+                .done("already-installed", format!("Gateway service already {}.", "enabled"))
+                .with_message();
+            let reinstall =
+                format!("Reinstall with: {} gateway install --force", context.program());
+            said.append(&reinstall).with_drift(drift)
+        }
+        InstallOutcome::Installed => {
+            let mut lines = vec![
+                String::new(),
+                format!("Installed {}: {}", plan.manager.noun(), done.path.display()),
+            ];
+            lines.extend(
+                done.backups
+                    .iter()
+                    .map(|backup| format!("Previous unit backed up to: {}", backup.display())),
+            );
+            said.done("installed", lines.join("\n"))
+        }
+    }
+}
+
+fn dry_run(said: Said, plan: &Plan) -> Said {
+    let files = match plan.manager.render(&plan.spec) {
+        Ok(files) => files,
+        Err(err) => return said.failed(format!("Gateway install failed: Error: {err}")),
+    };
+    let mut lines = Vec::new();
+    let mut listed = Vec::new();
+    for file in &files {
+        let text = String::from_utf8_lossy(&file.text).into_owned();
+        let state = match std::fs::read(&file.path) {
+            Ok(bytes) if bytes == file.text => "unchanged",
+            Ok(_) => "replace",
+            Err(_) => "create",
+        };
+        lines.push(format!("# {} ({state})\n{text}", file.path.display()));
+        listed.push(json!({"path": file.path, "change": state, "text": text}));
+    }
+    let actions = ["daemon-reload", "enable", "start", "wait until ready"];
+    lines.push(format!("Then: {}", actions.join(", ")));
+    said.done("dry-run", lines.join("\n"))
+        .with_warnings(plan.warnings.clone())
+        .with_plan(json!({"files": listed, "actions": actions}))
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.trim().parse().ok().filter(|port| *port > 0).ok_or_else(|| "Invalid port".to_owned())
+}
+
+/// The account that runs a system service: named, else the one behind sudo.
+fn account(args: &InstallArgs) -> Result<String, String> {
+    let name = match &args.user {
+        Some(name) => name.clone(),
+        None => return Err("--system needs --user NAME: the account that runs the gateway".into()),
+    };
+    match nix::unistd::User::from_name(&name) {
+        Ok(Some(_)) => Ok(name),
+        _ => Err(format!("there is no account named {name}")),
+    }
+}
+
+/// The addresses that `gateway.bind` asks for. IPv6 is left out on hosts
+/// without it, where its socket could not start.
+fn addresses(snapshot: &Snapshot, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let gateway = &snapshot.config.gateway;
+    let at = |host: IpAddr| SocketAddr::new(host, port);
+    let loopback = || {
+        let mut found = vec![at(Ipv4Addr::LOCALHOST.into())];
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            found.push(at(Ipv6Addr::LOCALHOST.into()));
+        }
+        found
+    };
+    match gateway.bind.as_deref().unwrap_or("loopback") {
+        "loopback" | "auto" => Ok(loopback()),
+        "lan" => Ok(vec![at(Ipv4Addr::UNSPECIFIED.into())]),
+        "custom" => gateway
+            .custom_bind_host
+            .as_deref()
+            .and_then(|host| host.parse().ok())
+            .map(|host| vec![at(host)])
+            .ok_or_else(|| "gateway.bind=custom requires gateway.customBindHost".into()),
+        other => Err(format!(
+            "gateway.bind={other} has no fixed address for the socket unit; use loopback, lan or custom"
+        )),
+    }
+}
+
+/// The path to name in the unit: a link such as `/usr/bin/openclaw` survives
+/// upgrades, what it points to may not.
+fn stable_path(program: PathBuf) -> PathBuf {
+    let link = PathBuf::from("/usr/bin/openclaw");
+    match (link.canonicalize(), program.canonicalize()) {
+        (Ok(target), Ok(own)) if target == own => link,
+        _ => program,
+    }
+}
