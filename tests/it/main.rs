@@ -5,4 +5,5 @@
 #![expect(unreachable_pub, reason = "nothing outside this binary can reach anything")]
 
 mod malformed;
+mod providers;
 mod support;
