@@ -1,6 +1,8 @@
 //! Floor 4: the composition root. `build()` binds and wires, `run()` serves.
 
 pub mod approvals;
+pub mod blocked;
+pub mod boots;
 pub mod nodes;
 pub mod options;
 pub mod rpc;
