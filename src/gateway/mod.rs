@@ -1,12 +1,294 @@
-//! Floor 4: the composition root. `build()` binds and wires, `run()` serves.
+//! Floor 4: the composition root. [`build`] checks, binds and wires; [`Gateway::run`]
+//! serves until it is asked to stop.
 
 pub mod approvals;
-pub mod blocked;
-pub mod boots;
+pub mod auth;
+pub mod events;
+pub mod health;
+pub mod http;
+pub mod limits;
+pub mod listen;
+pub mod lock;
 pub mod nodes;
 pub mod options;
+pub mod pairing;
+pub mod presence;
 pub mod rpc;
+pub mod shutdown;
+pub mod start;
 pub mod state;
+pub mod ws;
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{self, MissedTickBehavior};
+
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::id;
+use crate::config::{Live, Snapshot, gate};
+use crate::gateway::events::Bus;
+use crate::gateway::events::runs::RunEvents;
+use crate::gateway::lock::InstanceLock;
+use crate::gateway::shutdown::Reason;
+use crate::gateway::state::Phase;
+use crate::lifecycle::{CancellationToken, Lifecycle};
+use crate::profile::env::Env;
+use crate::profile::paths::Paths;
+use crate::protocol::events::Event;
+use crate::protocol::frame::TICK_INTERVAL_MS;
+use crate::supervise::signals::{Request, Signals};
 
 pub use options::RunOptions;
+pub use start::StartError;
 pub use state::State;
+
+/// Sockets of one address that have not authenticated, unless configured.
+const MAX_PREAUTH: usize = 32;
+/// Clients of protocol 4 expect a ping about this often.
+const PING_EVERY: Duration = Duration::from_secs(25);
+
+/// Everything a gateway is built from.
+#[derive(Debug)]
+pub struct Setup {
+    pub snapshot: Snapshot,
+    pub env: Env,
+    pub paths: Paths,
+    pub options: RunOptions,
+    /// Listeners that the service manager passed; they win over flags.
+    pub inherited: Vec<StdListener>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Setup {
+    /// With the host's clock and no inherited listeners.
+    pub fn new(snapshot: Snapshot, env: Env, paths: Paths, options: RunOptions) -> Self {
+        let clock = Arc::new(SystemClock);
+        Self { snapshot, env, paths, options, inherited: Vec::new(), clock }
+    }
+}
+
+/// A gateway that holds its port and its lock but serves nobody yet.
+#[derive(Debug)]
+pub struct Gateway {
+    state: Arc<State>,
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    _lock: InstanceLock,
+}
+
+/// How a gateway ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    pub reason: Reason,
+    /// Whether everything ended within the grace.
+    pub clean: bool,
+}
+
+/// Where stop, restart and reload requests come from.
+pub trait Requests: Send {
+    /// Waits for the next request. Cancel-safe.
+    fn next(&mut self) -> impl Future<Output = Request> + Send;
+}
+
+impl Requests for Signals {
+    fn next(&mut self) -> impl Future<Output = Request> + Send {
+        Signals::next(self)
+    }
+}
+
+/// For tests and embedders; a dropped sender asks nothing.
+impl Requests for mpsc::Receiver<Request> {
+    async fn next(&mut self) -> Request {
+        match self.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Checks flags and configuration, takes the lock, binds the port, wires the state.
+pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
+    let Setup { snapshot, env, paths, options, inherited, clock } = setup;
+    let intent = gate::admit(&options.flags(), &snapshot)?;
+    let plan = gate::serve(intent, &snapshot, &snapshot.resolved)?;
+    for line in &plan.warnings {
+        tracing::warn!("{line}");
+    }
+    for line in &plan.notices {
+        tracing::info!("{line}");
+    }
+    let lock = InstanceLock::take(&paths.state, &paths.config).map_err(StartError::Locked)?;
+    let std_listeners = if inherited.is_empty() { bind(&plan).await? } else { inherited };
+    let mut listeners = Vec::with_capacity(std_listeners.len());
+    let mut addresses = Vec::with_capacity(std_listeners.len());
+    for listener in std_listeners {
+        let address = SocketAddr::new(plan.hosts[0], plan.port);
+        let adopt = || {
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        };
+        let (listener, address) =
+            adopt().map_err(|source| StartError::Bind(listen::BindError { address, source }))?;
+        listeners.push(listener);
+        addresses.push(address);
+    }
+    let max_preauth = env
+        .get("OPENCLAW_MAX_PREAUTH_CONNECTIONS_PER_IP")
+        .and_then(|text| text.parse().ok())
+        .filter(|&max: &usize| max > 0)
+        .unwrap_or(MAX_PREAUTH);
+    let bus = Arc::new(Bus::default());
+    let gateway = &snapshot.config.gateway;
+    let settings = auth::Settings::new(&plan.auth, &gateway.trusted_proxies);
+    let limiters = auth::Limiters::new(gateway.auth.rate_limit.as_ref());
+    let state = Arc::new(State {
+        port: addresses.first().map_or(plan.port, SocketAddr::port),
+        started_at: clock.now_ms(),
+        boot_id: id::uuid(),
+        auth: ArcSwap::from_pointee(settings),
+        limiters,
+        devices: pairing::Devices::new(&paths.state),
+        presence: presence::Presence::new(),
+        health: health::Health::default(),
+        runs: Arc::new(RunEvents::new(Arc::clone(&bus))),
+        bus,
+        dedupe: limits::Dedupe::default(),
+        writes: limits::WriteBudget::default(),
+        preauth: limits::PreauthBudget::new(max_preauth),
+        phase: watch::Sender::new(Phase::Starting),
+        lifecycle: Lifecycle::default(),
+        config: Live::new(snapshot),
+        env: Arc::new(env),
+        paths,
+        clock,
+    });
+    Ok(Gateway { state, listeners, addresses, _lock: lock })
+}
+
+async fn bind(plan: &gate::Serving) -> Result<Vec<StdListener>, StartError> {
+    match listen::bind(&plan.hosts, plan.port).await {
+        Ok(listeners) => Ok(listeners),
+        Err(err) if err.is_taken() => {
+            let (port, address) = (plan.port, err.address.to_string());
+            let lookup = move || start::port_taken(port, address);
+            Err(tokio::task::spawn_blocking(lookup).await.unwrap_or(StartError::Bind(err)))
+        }
+        Err(err) => Err(StartError::Bind(err)),
+    }
+}
+
+impl Gateway {
+    /// What handlers share.
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// Where it listens; the first address is the one to show.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Serves until a request to stop or restart, then drains. A second
+    /// request while draining ends at once.
+    pub async fn run(self, mut requests: impl Requests) -> Exit {
+        let Self { state, listeners, addresses, _lock } = self;
+        let accepting = CancellationToken::new();
+        serve(&state, listeners, &accepting);
+        state.phase.send_replace(Phase::Ready);
+        announce(&addresses);
+        let reason = loop {
+            match requests.next().await {
+                Request::Reload => tracing::info!("reload requested"),
+                Request::Stop(signal) => {
+                    tracing::info!("signal {signal} received");
+                    tracing::info!("received {signal}; shutting down");
+                    break Reason::Stop;
+                }
+                Request::Restart(signal) => {
+                    tracing::info!("received {signal}; restarting");
+                    break Reason::Restart;
+                }
+            }
+        };
+        accepting.cancel();
+        let impatient = async {
+            loop {
+                if matches!(requests.next().await, Request::Stop(_)) {
+                    return;
+                }
+            }
+        };
+        let clean = tokio::select! {
+            clean = shutdown::shut_down(&state, reason) => clean,
+            () = impatient => {
+                tracing::warn!("second signal; ending without waiting");
+                false
+            }
+        };
+        Exit { reason, clean }
+    }
+}
+
+/// Starts everything that runs while the gateway is up.
+fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &CancellationToken) {
+    let router = http::router(state);
+    let places = Arc::new(Semaphore::new(listen::max_connections()));
+    for listener in listeners {
+        let (router, places) = (router.clone(), Arc::clone(&places));
+        let (serving, accepting) = (Arc::clone(state), accepting.clone());
+        state.lifecycle.spawn("listener", |_stop| {
+            listen::accept(serving, listener, router, places, accepting)
+        });
+    }
+    let beating = Arc::clone(state);
+    state.lifecycle.spawn("tick", |stop| async move {
+        every(Duration::from_millis(TICK_INTERVAL_MS), stop, || {
+            beating.bus.broadcast(Event::Tick, &json!({"ts": beating.clock.now_ms()}));
+            beating.bus.close_stalled();
+        })
+        .await;
+    });
+    let pinging = Arc::clone(state);
+    state.lifecycle.spawn("ping", |stop| async move {
+        every(PING_EVERY, stop, || pinging.bus.ping()).await;
+    });
+    let checking = Arc::clone(state);
+    state.lifecycle.spawn("health", |stop| async move {
+        let mut ticks = time::interval(health::REFRESH_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            checking.health.refresh_and_tell(&checking, true).await;
+        }
+    });
+}
+
+/// Calls `work` once per `period`, not at once, until `stop`.
+async fn every(period: Duration, stop: CancellationToken, work: impl Fn()) {
+    let mut ticks = time::interval_at(time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => work(),
+        }
+    }
+}
+
+/// Part of the contract: operators search the log for this line.
+fn announce(addresses: &[SocketAddr]) {
+    let urls: Vec<String> = addresses.iter().map(|address| format!("ws://{address}")).collect();
+    tracing::info!("listening on {} (PID {})", urls.join(", "), std::process::id());
+}

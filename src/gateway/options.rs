@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::base::secret::Secret;
+use crate::config::gate::Flags;
 
 /// The flags of `gateway run`.
 #[derive(Debug, Clone, Default)]
@@ -33,4 +34,21 @@ pub struct RunOptions {
     pub compact: bool,
     pub raw_stream: bool,
     pub raw_stream_path: Option<PathBuf>,
+}
+
+impl RunOptions {
+    /// The flags that decide about the port.
+    pub fn flags(&self) -> Flags {
+        Flags {
+            port: self.port.clone(),
+            bind: self.bind.clone(),
+            auth: self.auth.clone(),
+            token: self.token.clone(),
+            password: self.password.clone(),
+            password_file: self.password_file.clone(),
+            tailscale: self.tailscale.clone(),
+            tailscale_reset_on_exit: self.tailscale_reset_on_exit,
+            allow_unconfigured: self.allow_unconfigured,
+        }
+    }
 }

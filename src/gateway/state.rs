@@ -2,11 +2,32 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
 use crate::base::clock::Clock;
 use crate::config::Live;
+use crate::gateway::auth;
+use crate::gateway::events::Bus;
+use crate::gateway::events::runs::RunEvents;
+use crate::gateway::health::Health;
+use crate::gateway::limits::{Dedupe, PreauthBudget, WriteBudget};
+use crate::gateway::pairing::Devices;
+use crate::gateway::presence::Presence;
 use crate::lifecycle::Lifecycle;
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
+
+/// How far the gateway has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Bound, not serving yet.
+    Starting,
+    Ready,
+    /// Says goodbye to its clients and lets runs end.
+    Draining,
+    Stopped,
+}
 
 /// The running gateway as its handlers see it.
 #[derive(Debug)]
@@ -18,4 +39,33 @@ pub struct State {
     pub lifecycle: Lifecycle,
     /// Milliseconds since the Unix epoch.
     pub started_at: u64,
+    /// Differs from one start to the next.
+    pub boot_id: String,
+    /// The port of the first listener.
+    pub port: u16,
+    /// Authentication in force; replaced as a whole on reload.
+    pub auth: ArcSwap<auth::Settings>,
+    pub limiters: auth::Limiters,
+    pub devices: Devices,
+    pub presence: Presence,
+    pub health: Health,
+    pub bus: Arc<Bus>,
+    /// Turns what happens in runs into events.
+    pub runs: Arc<RunEvents>,
+    pub dedupe: Dedupe,
+    pub writes: WriteBudget,
+    pub preauth: PreauthBudget,
+    pub phase: watch::Sender<Phase>,
+}
+
+impl State {
+    /// Whether clients are being served.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Milliseconds since the start.
+    pub fn uptime_ms(&self) -> u64 {
+        self.clock.now_ms().saturating_sub(self.started_at)
+    }
 }

@@ -12,6 +12,10 @@ pub enum ErrorCode {
     NotPaired,
     NotLinked,
     AgentTimeout,
+    /// A node did not answer in time.
+    Timeout,
+    /// A missing scope, for clients of protocol 4.
+    Forbidden,
 }
 
 /// `{code, message, details?, retryable?, retryAfterMs?}`; absent keys stay absent.
@@ -21,16 +25,27 @@ pub struct ErrorShape {
     pub code: ErrorCode,
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retryable: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Sent beside the error, as `payload` of the response frame: a few methods
+    /// answer a failure with both.
+    #[serde(skip)]
+    pub payload: Option<Box<Value>>,
 }
 
 impl ErrorShape {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: None, retryable: None, retry_after_ms: None }
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+            retryable: None,
+            retry_after_ms: None,
+            payload: None,
+        }
     }
 
     /// The caller sent something wrong.
@@ -45,7 +60,22 @@ impl ErrorShape {
 
     #[must_use]
     pub fn with_details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
+        self
+    }
+
+    /// Sends `payload` beside the error.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Value) -> Self {
+        self.payload = Some(Box::new(payload));
+        self
+    }
+
+    /// Tells the caller when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, milliseconds: u64) -> Self {
+        self.retryable = Some(true);
+        self.retry_after_ms = Some(milliseconds);
         self
     }
 }

@@ -4,6 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, reason = "nothing outside this binary can reach anything")]
 
+mod gateway;
 mod malformed;
-mod providers;
 mod support;

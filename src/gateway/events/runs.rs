@@ -1,0 +1,386 @@
+//! What happens in runs, as `agent` and `chat` events.
+//!
+//! Nothing is encoded when nobody listens. Text deltas of the chat view are
+//! cumulative and sent at most every [`CHAT_EVERY_MS`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use crate::agents::{EventSink, RunBody, RunEvent, RunOutcome};
+use crate::base::id::SessionKey;
+use crate::gateway::events::Bus;
+use crate::protocol::events::Event;
+
+/// Least time between two chat deltas of a run, in milliseconds.
+const CHAT_EVERY_MS: u64 = 150;
+
+/// Turns run events into broadcasts.
+#[derive(Debug)]
+pub struct RunEvents {
+    bus: Arc<Bus>,
+    runs: Mutex<HashMap<String, Run>>,
+    active: watch::Sender<usize>,
+}
+
+/// How a run is shown.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The session key as the client spelled it, for `chat` events of an abort.
+    pub session_key: Option<String>,
+    /// Whether tool results are shown in full.
+    pub verbose: bool,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    view: View,
+    /// Connections that see tool events of this run.
+    watchers: Vec<String>,
+    started: bool,
+    /// The reply so far.
+    text: String,
+    /// Length of `text` when it was last sent.
+    sent: usize,
+    sent_at: u64,
+    seq: u64,
+}
+
+impl RunEvents {
+    pub fn new(bus: Arc<Bus>) -> Self {
+        Self { bus, runs: Mutex::default(), active: watch::Sender::new(0) }
+    }
+
+    /// Notes how a run that is about to start is shown.
+    pub fn present(&self, run_id: &str, view: View) {
+        self.lock().entry(run_id.to_owned()).or_default().view = view;
+    }
+
+    /// Lets a connection see the tool events of a run.
+    pub fn watch(&self, run_id: &str, conn_id: &str) {
+        let mut runs = self.lock();
+        let run = runs.entry(run_id.to_owned()).or_default();
+        if !run.watchers.iter().any(|id| id == conn_id) {
+            run.watchers.push(conn_id.to_owned());
+        }
+    }
+
+    /// Forgets a run that never started.
+    pub fn forget(&self, run_id: &str) {
+        self.end(run_id);
+    }
+
+    /// Forgets a connection that is gone.
+    pub fn forget_connection(&self, conn_id: &str) {
+        for run in self.lock().values_mut() {
+            run.watchers.retain(|id| id != conn_id);
+        }
+    }
+
+    /// Number of runs between their start and their end.
+    pub fn active(&self) -> usize {
+        *self.active.borrow()
+    }
+
+    /// Waits until no run is active.
+    pub async fn idle(&self) {
+        let mut active = self.active.subscribe();
+        // The sender lives as long as `self`.
+        let _closed = active.wait_for(|&count| count == 0).await.is_err();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Run>> {
+        self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn end(&self, run_id: &str) -> Option<Run> {
+        let run = self.lock().remove(run_id);
+        if run.as_ref().is_some_and(|run| run.started) {
+            self.active.send_modify(|count| *count = count.saturating_sub(1));
+        }
+        run
+    }
+
+    fn begin(&self, run_id: &str) {
+        let mut runs = self.lock();
+        let run = runs.entry(run_id.to_owned()).or_default();
+        if !run.started {
+            run.started = true;
+            self.active.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn agent(&self, event: &RunEvent<'_>, stream: &str, data: &impl Serialize) {
+        if self.bus.has_audience(Event::Agent) {
+            self.bus.broadcast(Event::Agent, &AgentPayload::new(event, stream, data));
+        }
+    }
+
+    fn assistant(&self, event: &RunEvent<'_>, text: &str, delta: &str) {
+        self.agent(event, "assistant", &TextData { text, delta });
+        let Some(session_key) = event.session_key else { return };
+        let due = {
+            let mut runs = self.lock();
+            let run = runs.entry(event.run_id.to_owned()).or_default();
+            if run.text.len() + delta.len() == text.len() {
+                run.text.push_str(delta);
+            } else {
+                text.clone_into(&mut run.text);
+            }
+            run.seq = event.seq;
+            let due = event.ts.saturating_sub(run.sent_at) >= CHAT_EVERY_MS;
+            if due {
+                run.sent_at = event.ts;
+                run.sent = run.text.len();
+            }
+            due
+        };
+        if due {
+            self.chat_delta(event.run_id, session_key.as_str(), event.seq, text, event.ts);
+        }
+    }
+
+    fn chat_delta(&self, run_id: &str, session_key: &str, seq: u64, text: &str, ts: u64) {
+        if self.bus.has_audience(Event::Chat) {
+            let payload = ChatPayload {
+                message: Some(ChatMessage::new(text, ts)),
+                ..ChatPayload::new(run_id, session_key, seq, "delta")
+            };
+            self.bus.broadcast_droppable(Event::Chat, &payload);
+        }
+    }
+
+    /// Sends what the throttle held back.
+    fn flush(&self, event: &RunEvent<'_>) {
+        let Some(session_key) = event.session_key else { return };
+        let pending = {
+            let mut runs = self.lock();
+            let Some(run) = runs.get_mut(event.run_id) else { return };
+            if run.sent == run.text.len() {
+                return;
+            }
+            run.sent = run.text.len();
+            run.sent_at = event.ts;
+            (run.text.clone(), run.seq)
+        };
+        let (text, seq) = pending;
+        self.chat_delta(event.run_id, session_key.as_str(), seq, &text, event.ts);
+    }
+
+    fn tool(&self, event: &RunEvent<'_>, data: &Value) {
+        if data["phase"] == "start" {
+            self.flush(event);
+        }
+        let (watchers, verbose) = {
+            let runs = self.lock();
+            let run = runs.get(event.run_id);
+            run.map(|run| (run.watchers.clone(), run.view.verbose)).unwrap_or_default()
+        };
+        let followed = event.session_key.filter(|key| self.bus.has_followers(key.as_str()));
+        if watchers.is_empty() && followed.is_none() {
+            return;
+        }
+        let shown = if verbose { data.clone() } else { without_results(data) };
+        let payload = AgentPayload::new(event, "tool", &shown);
+        self.bus.send_to_each(&watchers, Event::Agent, &payload);
+        if let Some(key) = followed {
+            self.bus.send_to_followers(key.as_str(), Event::SessionTool, &payload);
+        }
+    }
+
+    fn message(&self, event: &RunEvent<'_>, id: &str, seq: u64, message: &Value) {
+        let Some(key) = event.session_key.map(SessionKey::as_str) else { return };
+        if self.bus.has_followers(key) {
+            let mut shown = message.clone();
+            if let Some(entries) = shown.as_object_mut() {
+                entries.insert("__openclaw".to_owned(), json!({"id": id, "seq": seq}));
+            }
+            let payload = json!({
+                "sessionKey": key, "message": shown, "messageId": id, "messageSeq": seq,
+            });
+            self.bus.send_to_followers(key, Event::SessionMessage, &payload);
+        }
+        if self.bus.has_subscribers() {
+            let payload = json!({
+                "sessionKey": key, "ts": event.ts, "phase": "message", "runId": event.run_id,
+                "messageId": id, "messageSeq": seq,
+            });
+            self.bus.send_to_subscribers(Event::SessionsChanged, &payload);
+        }
+    }
+
+    fn session_phase(&self, event: &RunEvent<'_>, phase: &str) {
+        let Some(key) = event.session_key else { return };
+        if self.bus.has_subscribers() {
+            let payload = json!({
+                "sessionKey": key, "ts": event.ts, "phase": phase, "runId": event.run_id,
+            });
+            self.bus.send_to_subscribers(Event::SessionsChanged, &payload);
+        }
+    }
+
+    fn close(&self, event: &RunEvent<'_>, outcome: &RunOutcome, end: End) {
+        if end == End::Final {
+            self.flush(event);
+        }
+        let mut data = Map::new();
+        data.insert("phase".to_owned(), json!(if end == End::Error { "error" } else { "end" }));
+        if end == End::Error {
+            data.insert("error".to_owned(), json!(outcome.error));
+        }
+        if end == End::Aborted {
+            data.insert("aborted".to_owned(), json!(true));
+            data.insert("stopReason".to_owned(), json!(outcome.stop_reason));
+        }
+        data.insert("endedAt".to_owned(), json!(outcome.ended_at));
+        self.agent(event, "lifecycle", &data);
+        let run = self.end(event.run_id).unwrap_or_default();
+        let Some(key) = event.session_key.map(SessionKey::as_str) else { return };
+        if self.bus.has_audience(Event::Chat) {
+            let text = (!outcome.text.is_empty() && !is_silent(&outcome.text))
+                .then(|| ChatMessage::new(&outcome.text, event.ts));
+            let base = |key, state| ChatPayload::new(event.run_id, key, event.seq, state);
+            let payload = match end {
+                End::Final => ChatPayload { message: text, ..base(key, "final") },
+                End::Error => ChatPayload {
+                    error_message: Some(outcome.error.as_deref().unwrap_or("run failed")),
+                    ..base(key, "error")
+                },
+                End::Aborted => ChatPayload {
+                    message: text,
+                    stop_reason: Some(outcome.stop_reason.as_deref().unwrap_or("rpc")),
+                    // As the client spelled it: it compares.
+                    ..base(run.view.session_key.as_deref().unwrap_or(key), "aborted")
+                },
+            };
+            self.bus.broadcast(Event::Chat, &payload);
+        }
+        self.session_phase(event, if end == End::Error { "error" } else { "end" });
+    }
+}
+
+impl EventSink for RunEvents {
+    fn on_event(&self, event: RunEvent<'_>) {
+        match event.body {
+            RunBody::Start { started_at } => {
+                self.begin(event.run_id);
+                let data = json!({"phase": "start", "startedAt": started_at});
+                self.agent(&event, "lifecycle", &data);
+                self.session_phase(&event, "start");
+            }
+            RunBody::Assistant { text, delta } => self.assistant(&event, text, delta),
+            RunBody::Thinking { text, delta } => {
+                self.agent(&event, "thinking", &TextData { text, delta });
+            }
+            RunBody::Tool(data) => self.tool(&event, data),
+            RunBody::Other { stream, data } => self.agent(&event, stream, data),
+            RunBody::Message { id, seq, message } => self.message(&event, id, seq, message),
+            RunBody::End { outcome } => self.close(&event, outcome, End::Final),
+            RunBody::Error { outcome } => self.close(&event, outcome, End::Error),
+            RunBody::Aborted { outcome } => self.close(&event, outcome, End::Aborted),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Final,
+    Error,
+    Aborted,
+}
+
+/// A reply by which the agent says that it says nothing.
+fn is_silent(text: &str) -> bool {
+    text.trim() == "NO_REPLY"
+}
+
+fn without_results(data: &Value) -> Value {
+    let mut data = data.clone();
+    if let Some(entries) = data.as_object_mut() {
+        entries.shift_remove("result");
+        entries.shift_remove("partialResult");
+    }
+    data
+}
+
+#[derive(Debug, Serialize)]
+struct TextData<'a> {
+    text: &'a str,
+    delta: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AgentPayload<'a, D> {
+    run_id: &'a str,
+    stream: &'a str,
+    data: &'a D,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_key: Option<&'a str>,
+    seq: u64,
+    ts: u64,
+}
+
+impl<'a, D> AgentPayload<'a, D> {
+    fn new(event: &RunEvent<'a>, stream: &'a str, data: &'a D) -> Self {
+        Self {
+            run_id: event.run_id,
+            stream,
+            data,
+            session_key: event.session_key.map(SessionKey::as_str),
+            seq: event.seq,
+            ts: event.ts,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChatPayload<'a> {
+    run_id: &'a str,
+    session_key: &'a str,
+    seq: u64,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<ChatMessage<'a>>,
+}
+
+impl<'a> ChatPayload<'a> {
+    fn new(run_id: &'a str, session_key: &'a str, seq: u64, state: &'static str) -> Self {
+        Self {
+            run_id,
+            session_key,
+            seq,
+            state,
+            stop_reason: None,
+            error_message: None,
+            message: None,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ChatMessage<'a> {
+    role: &'static str,
+    content: [ChatText<'a>; 1],
+    timestamp: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ChatText<'a> {
+    r#type: &'static str,
+    text: &'a str,
+}
+
+impl<'a> ChatMessage<'a> {
+    fn new(text: &'a str, timestamp: u64) -> Self {
+        Self { role: "assistant", content: [ChatText { r#type: "text", text }], timestamp }
+    }
+}

@@ -1,0 +1,274 @@
+//! The port: which addresses, bound or inherited, and what happens to a
+//! connection until its first request is understood.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+use crate::gateway::State;
+use crate::gateway::ws::upgrade;
+use crate::gateway::ws::wire::Stream;
+use crate::lifecycle::CancellationToken;
+
+/// How long the head of a request may take, and how long a connection may idle
+/// between two requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of a request's head.
+const MAX_HEAD: usize = 64 * 1024;
+/// How long to wait after the process ran out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Descriptors that are kept for files, children and outgoing connections.
+const RESERVED_DESCRIPTORS: u64 = 256;
+/// How often a taken port is tried again, and how long in between: the
+/// previous gateway may be about to let go.
+const BIND_TRIES: u32 = 5;
+const BIND_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why the port could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to bind gateway socket on ws://{address}: {source}")]
+pub struct BindError {
+    pub address: SocketAddr,
+    #[source]
+    pub source: io::Error,
+}
+
+impl BindError {
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+/// Binds `hosts` at `port`; port 0 picks one that is free on all of them.
+/// A port in use is tried again for a moment.
+pub async fn bind(hosts: &[IpAddr], port: u16) -> Result<Vec<StdListener>, BindError> {
+    let mut tries = 1;
+    loop {
+        match bind_once(hosts, port) {
+            Err(err) if err.is_taken() && tries < BIND_TRIES => {
+                tries += 1;
+                // A port the kernel picked may be taken at the second address.
+                if port != 0 {
+                    tokio::time::sleep(BIND_PAUSE).await;
+                }
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn bind_once(hosts: &[IpAddr], port: u16) -> Result<Vec<StdListener>, BindError> {
+    let mut listeners = Vec::new();
+    let mut port = port;
+    for (n, host) in hosts.iter().enumerate() {
+        let address = SocketAddr::new(*host, port);
+        match StdListener::bind(address) {
+            Ok(listener) => {
+                let bound =
+                    listener.local_addr().map_err(|source| BindError { address, source })?;
+                port = bound.port();
+                listeners.push(listener);
+            }
+            // Hosts without IPv6 have no ::1; the first address is the one that counts.
+            Err(source) if n > 0 && source.kind() == io::ErrorKind::AddrNotAvailable => {
+                tracing::debug!(%address, err = %source, "address left out");
+            }
+            Err(source) => return Err(BindError { address, source }),
+        }
+    }
+    Ok(listeners)
+}
+
+/// Both loopback addresses.
+pub const LOOPBACK: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+/// How many connections may be open at once, by the limit on descriptors,
+/// which is raised as far as allowed.
+pub fn max_connections() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const FALLBACK: u64 = 1024;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((FALLBACK, FALLBACK));
+    let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    };
+    usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS).clamp(64, 1 << 20))
+        .unwrap_or(Semaphore::MAX_PERMITS)
+}
+
+/// A connection as it was accepted.
+#[derive(Debug)]
+pub struct Accepted(TcpStream);
+
+impl Accepted {
+    /// For a socket that goes on after HTTP.
+    pub fn into_stream(self) -> Box<dyn Stream> {
+        Box::new(self.0)
+    }
+}
+
+/// Accepts connections until `stop`, then closes the listener. Connections in
+/// progress end by themselves when the gateway stops.
+pub async fn accept(
+    state: Arc<State>,
+    listener: TcpListener,
+    router: Router,
+    places: Arc<Semaphore>,
+    stop: CancellationToken,
+) {
+    loop {
+        let place = tokio::select! {
+            () = stop.cancelled() => return,
+            place = Arc::clone(&places).acquire_owned() => match place {
+                Ok(place) => place,
+                Err(_) => return,
+            },
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(err) => {
+                tracing::warn!(%err, "connection not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(err) = stream.set_nodelay(true) {
+            tracing::debug!(%err, "TCP_NODELAY not set");
+        }
+        let connection = serve(Arc::clone(&state), Accepted(stream), remote, router.clone());
+        state.lifecycle.spawn("connection", |stop| async move {
+            connection(stop).await;
+            drop(place);
+        });
+    }
+}
+
+/// Serves HTTP/1.1 on one connection until it is closed or upgraded.
+fn serve(
+    state: Arc<State>,
+    stream: Accepted,
+    remote: SocketAddr,
+    router: Router,
+) -> impl FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    move |stop| {
+        Box::pin(async move {
+            let answer = move |request: Request<Incoming>| {
+                let state = Arc::clone(&state);
+                let router = router.clone();
+                async move { Ok::<_, Infallible>(route(&state, remote, router, request).await) }
+            };
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(TokioIo::new(stream), service_fn(answer))
+                .with_upgrades();
+            let mut connection = Box::pin(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(err) = ended {
+                tracing::debug!(%remote, %err, "connection ended");
+            }
+        })
+    }
+}
+
+async fn route(
+    state: &Arc<State>,
+    remote: SocketAddr,
+    router: Router,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
+    if upgrade::is_wanted(&request) {
+        return upgrade::answer(state, remote, request);
+    }
+    request.extensions_mut().insert(axum::extract::ConnectInfo(remote));
+    router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_loopback_addresses_share_a_picked_port() {
+        let listeners = bind(&LOOPBACK, 0).await.unwrap();
+        let ports: Vec<u16> =
+            listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        assert!(ports.iter().all(|&port| port == ports[0] && port != 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_taken_port_is_reported_after_a_moment() {
+        let other = StdListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = other.local_addr().unwrap().port();
+        let err = bind(&LOOPBACK, port).await.unwrap_err();
+        assert!(err.is_taken());
+    }
+}

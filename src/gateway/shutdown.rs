@@ -1,0 +1,50 @@
+//! The end: stop accepting, say so, let work finish, close, leave.
+//!
+//! `TimeoutStopSec=` of the unit is larger than [`GRACE`] plus [`CLOSE`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::gateway::State;
+use crate::gateway::state::Phase;
+use crate::protocol::events::Event;
+use crate::protocol::frame::close;
+
+/// How long running agents may take to finish.
+pub const GRACE: Duration = Duration::from_secs(60);
+/// How long closing sockets and ending tasks may take.
+pub const CLOSE: Duration = Duration::from_secs(5);
+/// What clients are told to expect of a restart, in milliseconds.
+const RESTART_EXPECTED_MS: u64 = 1500;
+
+/// Why the gateway ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    Stop,
+    Restart,
+}
+
+/// Ends the gateway in order. Returns whether everything ended in time.
+pub async fn shut_down(state: &Arc<State>, reason: Reason) -> bool {
+    state.phase.send_replace(Phase::Draining);
+    let payload = match reason {
+        Reason::Stop => json!({"reason": "gateway stopping", "restartExpectedMs": null}),
+        Reason::Restart => {
+            json!({"reason": "gateway restarting", "restartExpectedMs": RESTART_EXPECTED_MS})
+        }
+    };
+    state.bus.broadcast(Event::Shutdown, &payload);
+    let drained = tokio::time::timeout(GRACE, state.runs.idle()).await.is_ok();
+    if !drained {
+        tracing::warn!(grace_s = GRACE.as_secs(), "runs were still active when the grace ended");
+    }
+    state.bus.close_all(close::RESTART, "service restart");
+    let ended = state.lifecycle.shut_down(CLOSE).await;
+    if !ended {
+        tracing::warn!("shutdown timed out; exiting without full cleanup");
+    }
+    state.phase.send_replace(Phase::Stopped);
+    drained && ended
+}

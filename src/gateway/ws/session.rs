@@ -1,0 +1,87 @@
+//! After `connect`: decides what a message of an authenticated client means.
+//! No I/O: the socket runs what this says.
+
+use std::sync::Arc;
+
+use crate::gateway::rpc::dispatch::{self, Verdict};
+use crate::gateway::rpc::{Caller, Method};
+use crate::protocol::error::ErrorShape;
+use crate::protocol::frame::{self, FrameError, Request, Strictness, close};
+
+/// Refusals for the wrong role, in a row, that a client may collect.
+const MAX_WRONG_ROLE: u32 = 10;
+
+/// An authenticated conversation.
+#[derive(Debug)]
+pub struct Session {
+    caller: Arc<Caller>,
+    wrong_role: u32,
+}
+
+/// What to do about a message.
+#[derive(Debug)]
+pub enum Step {
+    Run(&'static Method, Request),
+    /// Send this text.
+    Answer(String),
+    /// Send this text, then close.
+    Close {
+        last: String,
+        code: u16,
+        reason: &'static str,
+    },
+}
+
+impl Session {
+    pub fn new(caller: Arc<Caller>) -> Self {
+        Self { caller, wrong_role: 0 }
+    }
+
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    /// Decides about one message.
+    pub fn on_text(&mut self, text: &str) -> Step {
+        let strictness =
+            if self.caller.protocol >= 4 { Strictness::Open } else { Strictness::Closed };
+        let request = match Request::parse(text, strictness) {
+            Ok(request) => request,
+            Err(err) => {
+                let message = match &err {
+                    FrameError::NotJson(_) => format!("invalid request frame: {err}"),
+                    FrameError::Malformed { .. } => err.to_string(),
+                };
+                let id = match &err {
+                    FrameError::Malformed { id: Some(id), .. } => id,
+                    _ => "invalid",
+                };
+                return Step::Answer(refusal(id, ErrorShape::invalid(message)));
+            }
+        };
+        match dispatch::route(&self.caller, &request) {
+            Verdict::Run(row) => {
+                self.wrong_role = 0;
+                Step::Run(row, request)
+            }
+            Verdict::Refuse(error) => {
+                self.wrong_role = 0;
+                Step::Answer(refusal(&request.id, error))
+            }
+            Verdict::WrongRole(error) => {
+                self.wrong_role += 1;
+                let last = refusal(&request.id, error);
+                if self.wrong_role > MAX_WRONG_ROLE {
+                    let reason = "repeated unauthorized calls";
+                    Step::Close { last, code: close::POLICY, reason }
+                } else {
+                    Step::Answer(last)
+                }
+            }
+        }
+    }
+}
+
+fn refusal(id: &str, error: ErrorShape) -> String {
+    frame::response(id, &Err(error))
+}

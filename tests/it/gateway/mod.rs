@@ -1,0 +1,3 @@
+//! The gateway as its WebSocket clients see it.
+
+mod handshake;
