@@ -25,3 +25,19 @@ impl Clock for SystemClock {
 pub fn now_ms() -> u64 {
     SystemClock.now_ms()
 }
+
+/// A time of [`Clock`] as JavaScript writes it: `2026-04-02T10:00:00.000Z`.
+pub fn iso8601(ms: u64) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    format!("{:.3}", at.unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds_and_a_z() {
+        assert_eq!(iso8601(1_700_000_000_120), "2023-11-14T22:13:20.120Z");
+    }
+}

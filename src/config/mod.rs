@@ -3,16 +3,21 @@
 //! The file stays valid for the reference's strict schema at all times; there
 //! are no keys of our own. A [`Snapshot`] is taken once per request.
 
+pub mod audit;
 pub mod defaults;
+pub mod edit;
 pub mod environment;
 pub mod gate;
 pub mod include;
 pub mod json5;
 pub mod legacy;
 pub mod load;
+pub mod redact;
+pub mod reload;
 pub mod schema;
 pub mod substitute;
 pub mod validate;
+pub mod write;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -42,6 +42,8 @@ pub enum Kind {
 pub struct Member {
     pub key: String,
     pub key_start: usize,
+    /// Whether the key stands without quotes.
+    pub bare: bool,
     pub value: Node,
 }
 

@@ -135,6 +135,7 @@ impl Parser<'_> {
                 return Ok(Kind::Object(members));
             }
             let key_start = self.at;
+            let bare = !matches!(self.peek(), Some('"' | '\''));
             let key = match self.peek() {
                 Some(quote @ ('"' | '\'')) => self.string(quote)?,
                 _ => self.identifier()?,
@@ -145,7 +146,7 @@ impl Parser<'_> {
             }
             self.skip_space()?;
             let value = self.value(depth + 1)?;
-            members.push(Member { key, key_start, value });
+            members.push(Member { key, key_start, bare, value });
             self.skip_space()?;
             if !self.eat(',') && self.peek() != Some('}') {
                 return Err(self.unexpected());

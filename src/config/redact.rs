@@ -1,0 +1,311 @@
+//! Hiding secrets in what is shown, and putting them back in what returns.
+//!
+//! A shown document carries [`SENTINEL`] where a secret stands. When a client
+//! sends such a document back, [`restore`] fills in what the file has; a
+//! sentinel with nothing behind it is an error, never data.
+
+use serde_json::{Map, Value};
+
+use crate::config::json5::{Kind, Node};
+use crate::config::schema::table::{self, Kind as Shape};
+use crate::config::substitute;
+use crate::config::validate::secret_ref;
+
+/// Part of the contract.
+pub const SENTINEL: &str = "__OPENCLAW_REDACTED__";
+
+/// How secret references are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum References {
+    /// Source and provider stay, the id is hidden.
+    Masked,
+    /// In full: they name a secret, they are none.
+    Shown,
+}
+
+/// A sentinel that stands for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SentinelError {
+    #[error("Reserved redaction sentinel \"{SENTINEL}\" is not valid config data ({path}).")]
+    NothingBehind { path: String },
+    #[error(
+        "secret reference at {path} changed its source or provider while its id is still \"{SENTINEL}\""
+    )]
+    ReferenceChanged { path: String },
+}
+
+/// A copy of `value`, which stands at `path`, without its secrets.
+pub fn redact(value: &Value, path: &str, references: References) -> Value {
+    let mut keys: Vec<String> =
+        path.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect();
+    walk(value, &mut keys, references)
+}
+
+fn walk(value: &Value, keys: &mut Vec<String>, references: References) -> Value {
+    match value {
+        Value::String(text) if hides(keys, text) => Value::from(SENTINEL),
+        Value::Number(_) if is_sensitive(keys) => Value::from(SENTINEL),
+        Value::Object(object) if secret_ref::is_reference(value) && !in_providers(keys) => {
+            let mut shown = object.clone();
+            if references == References::Masked {
+                shown.insert("id".to_owned(), Value::from(SENTINEL));
+            }
+            Value::Object(shown)
+        }
+        Value::Object(object) => {
+            let mut shown = Map::with_capacity(object.len());
+            for (key, member) in object {
+                keys.push(key.clone());
+                shown.insert(key.clone(), walk(member, keys, references));
+                keys.pop();
+            }
+            Value::Object(shown)
+        }
+        Value::Array(items) => {
+            keys.push("[]".to_owned());
+            let shown = items.iter().map(|item| walk(item, keys, references)).collect();
+            keys.pop();
+            Value::Array(shown)
+        }
+        other => other.clone(),
+    }
+}
+
+fn in_providers(keys: &[String]) -> bool {
+    matches!(keys, [secrets, providers, ..] if secrets == "secrets" && providers == "providers")
+}
+
+/// Whether the text at this place must not be shown.
+fn hides(keys: &[String], text: &str) -> bool {
+    if text.is_empty() || substitute::whole_variable(text).is_some() {
+        return false;
+    }
+    is_sensitive(keys) || has_credentials(text)
+}
+
+/// Whether values at this place are secrets.
+fn is_sensitive(keys: &[String]) -> bool {
+    named_like_a_secret(&keys.join("."))
+        || in_environment(keys)
+        || table::table()
+            .at(keys.iter().map(String::as_str))
+            .is_some_and(|shape| matches!(shape.kind, Shape::Secret | Shape::Ref))
+}
+
+/// Variables handed to programs, and headers sent to servers, carry keys as a rule.
+fn in_environment(keys: &[String]) -> bool {
+    match keys {
+        [env, rest @ ..] if env == "env" => {
+            !rest.is_empty() && rest.first().is_none_or(|key| key != "shellEnv")
+        }
+        [way @ .., _] => way.iter().any(|key| matches!(key.as_str(), "env" | "headers")),
+        [] => false,
+    }
+}
+
+fn named_like_a_secret(path: &str) -> bool {
+    const HARMLESS: &[&str] = &[
+        "maxtokens",
+        "maxoutputtokens",
+        "maxinputtokens",
+        "maxcompletiontokens",
+        "contexttokens",
+        "totaltokens",
+        "tokencount",
+        "tokenlimit",
+        "tokenbudget",
+        "passwordfile",
+    ];
+    let path = path.to_ascii_lowercase();
+    if HARMLESS.iter().any(|ending| path.ends_with(ending)) {
+        return false;
+    }
+    let with_gap = |first: &str| {
+        path.match_indices(first).any(|(at, _)| {
+            let rest = &path[at + first.len()..];
+            let gap = rest.chars().next().map_or(0, char::len_utf8);
+            rest.starts_with("key") || rest.get(gap..).is_some_and(|rest| rest.starts_with("key"))
+        })
+    };
+    path.ends_with("token")
+        || path.ends_with("serviceaccount")
+        || path.ends_with("serviceaccountref")
+        || path.contains("password")
+        || path.contains("secret")
+        || with_gap("api")
+        || with_gap("encrypt")
+        || with_gap("private")
+}
+
+/// Whether a URL in the text names a user or carries a token of its own.
+fn has_credentials(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.contains('@')
+}
+
+/// The text with its secrets replaced and everything else as it stands.
+pub fn redact_text(text: &str, root: &Node, references: References) -> String {
+    let mut spans = Vec::new();
+    secret_spans(root, &mut Vec::new(), references, &mut spans);
+    let mut shown = String::with_capacity(text.len());
+    let mut copied = 0;
+    for (start, end) in spans {
+        shown.push_str(&text[copied..start]);
+        shown.push('"');
+        shown.push_str(SENTINEL);
+        shown.push('"');
+        copied = end;
+    }
+    shown.push_str(&text[copied..]);
+    shown
+}
+
+fn secret_spans(
+    node: &Node,
+    keys: &mut Vec<String>,
+    references: References,
+    spans: &mut Vec<(usize, usize)>,
+) {
+    match &node.kind {
+        Kind::String(text) if hides(keys, text) => spans.push((node.start, node.end)),
+        Kind::Number(_) | Kind::BigInt(_) if is_sensitive(keys) => {
+            spans.push((node.start, node.end));
+        }
+        Kind::Array(items) => {
+            keys.push("[]".to_owned());
+            for item in items {
+                secret_spans(item, keys, references, spans);
+            }
+            keys.pop();
+        }
+        Kind::Object(members) => {
+            let reference = secret_ref::is_reference(&node.to_value()) && !in_providers(keys);
+            for member in members {
+                if reference {
+                    if member.key == "id" && references == References::Masked {
+                        spans.push((member.value.start, member.value.end));
+                    }
+                    continue;
+                }
+                keys.push(member.key.clone());
+                secret_spans(&member.value, keys, references, spans);
+                keys.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Puts the secrets of `original` back where `shown` has sentinels.
+pub fn restore(shown: &mut Value, original: &Value) -> Result<(), SentinelError> {
+    fill(shown, Some(original), String::new())
+}
+
+fn fill(shown: &mut Value, original: Option<&Value>, path: String) -> Result<(), SentinelError> {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match shown {
+        Value::String(text) if text == SENTINEL => match original {
+            Some(Value::Object(_) | Value::Array(_)) | None => {
+                Err(SentinelError::NothingBehind { path })
+            }
+            Some(original) => {
+                *shown = original.clone();
+                Ok(())
+            }
+        },
+        Value::Object(object) => {
+            if object.get("id").is_some_and(|id| id == SENTINEL)
+                && object.contains_key("source")
+                && let Some(original) = original.filter(|original| original.is_object())
+                && (object.get("source") != original.get("source")
+                    || object.get("provider") != original.get("provider"))
+                && object.get("source").is_none_or(|source| source != SENTINEL)
+            {
+                return Err(SentinelError::ReferenceChanged { path });
+            }
+            for (key, member) in object.iter_mut() {
+                let behind = original.and_then(|original| original.get(key));
+                fill(member, behind, below(key))?;
+            }
+            Ok(())
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                // Entries with an id may have moved.
+                let same_id = item.get("id").filter(|id| *id != SENTINEL).and_then(|id| {
+                    original?.as_array()?.iter().find(|entry| entry.get("id") == Some(id))
+                });
+                let behind = same_id.or_else(|| original.and_then(|original| original.get(index)));
+                fill(item, behind, below(&index.to_string()))?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::json5;
+
+    fn document() -> Value {
+        json!({
+            "gateway": {"auth": {"mode": "token", "token": "s3"}, "port": 1, "remote": {"url": "wss://u:p@h/x"}},
+            "models": {"providers": {"a": {"apiKey": {"source": "env", "provider": "default", "id": "K"}, "headers": {"x": "h"}, "models": [{"id": "m", "maxTokens": 5}]}}},
+            "channels": {"telegram": {"botToken": "${TOK}", "accounts": {"x": {"botToken": "b"}}}},
+            "env": {"vars": {"FOO": "v"}, "BAR": "w", "shellEnv": {"enabled": true}},
+        })
+    }
+
+    #[test]
+    fn secrets_are_hidden_and_the_rest_is_shown() {
+        let shown = redact(&document(), "", References::Masked);
+        assert_eq!(
+            shown,
+            json!({
+                "gateway": {"auth": {"mode": "token", "token": SENTINEL}, "port": 1, "remote": {"url": SENTINEL}},
+                "models": {"providers": {"a": {"apiKey": {"source": "env", "provider": "default", "id": SENTINEL}, "headers": {"x": SENTINEL}, "models": [{"id": "m", "maxTokens": 5}]}}},
+                "channels": {"telegram": {"botToken": "${TOK}", "accounts": {"x": {"botToken": SENTINEL}}}},
+                "env": {"vars": {"FOO": SENTINEL}, "BAR": SENTINEL, "shellEnv": {"enabled": true}},
+            })
+        );
+        let part = redact(&json!("s3"), "gateway.auth.token", References::Shown);
+        assert_eq!(part, SENTINEL);
+    }
+
+    #[test]
+    fn what_was_hidden_comes_back() {
+        let mut shown = redact(&document(), "", References::Masked);
+        shown["gateway"]["port"] = json!(2);
+        restore(&mut shown, &document()).unwrap();
+        let mut expected = document();
+        expected["gateway"]["port"] = json!(2);
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_sentinel_without_a_secret_behind_it_is_refused() {
+        let mut shown = json!({"hooks": {"token": SENTINEL}});
+        assert_eq!(
+            restore(&mut shown, &json!({})).unwrap_err().to_string(),
+            "Reserved redaction sentinel \"__OPENCLAW_REDACTED__\" is not valid config data (hooks.token)."
+        );
+        let mut moved = json!({"k": {"source": "file", "provider": "default", "id": SENTINEL}});
+        let original = json!({"k": {"source": "env", "provider": "default", "id": "A"}});
+        assert!(restore(&mut moved, &original).is_err());
+    }
+
+    #[test]
+    fn a_text_keeps_its_comments() {
+        let text = "{ // why\n  gateway: { auth: { token: 's3' } }, // end\n}";
+        let root = json5::parse(text).unwrap();
+        assert_eq!(
+            redact_text(text, &root, References::Masked),
+            "{ // why\n  gateway: { auth: { token: \"__OPENCLAW_REDACTED__\" } }, // end\n}"
+        );
+    }
+}

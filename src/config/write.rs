@@ -1,0 +1,356 @@
+//! Writing `openclaw.json`: one writer at a time, the old or the new file and
+//! nothing between, a ring of backups without secrets, an audit record.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use serde_json::{Value, json};
+
+use crate::base::clock;
+use crate::config::edit::{self, EditError};
+use crate::config::redact::{self, References};
+use crate::config::{Issue, Snapshot, audit, json5, load};
+use crate::profile::env::Env;
+use crate::profile::paths::Paths;
+use crate::store::atomic;
+
+/// Copies of replaced files that are kept: `.bak`, `.bak.1` … `.bak.4`.
+const BACKUPS: usize = 5;
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Somebody else wrote since the caller read.
+    #[error("config changed since last load; re-run config.get and retry")]
+    Conflict,
+    /// The file as it is cannot be used, so a change cannot be judged.
+    #[error("Config invalid")]
+    Invalid(Box<Snapshot>),
+    /// The change would make the file invalid.
+    #[error("Config validation failed: {}", first(.0))]
+    Rejected(Vec<Issue>),
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error("config is read-only ({0})")]
+    ReadOnly(&'static str),
+    #[error("another program keeps {path} locked", path = .0.display())]
+    Locked(PathBuf),
+    #[error("{path}: {source}", path = path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+fn first(issues: &[Issue]) -> String {
+    issues.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Who writes, for the audit record.
+#[derive(Debug, Clone, Default)]
+pub struct Author {
+    /// The command line, as typed; values are hidden in the record.
+    pub argv: Vec<String>,
+}
+
+/// What a write did.
+#[derive(Debug)]
+pub struct Written {
+    /// The file as it is on disk.
+    pub snapshot: Snapshot,
+    pub previous_hash: String,
+    /// Whether bytes changed.
+    pub changed: bool,
+    /// Lines for people, on stderr or in the log.
+    pub notes: Vec<String>,
+}
+
+/// What may stand in the way of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// The file must be usable before the change.
+    Valid,
+    /// The change may repair the file.
+    Anything,
+}
+
+/// Reads the file, lets `change` produce its next text, checks and replaces it.
+/// Blocking.
+///
+/// `base_hash`, if given, must be the hash of the file as it is. Nothing is
+/// written when `change` fails or its result is not valid.
+pub fn update(
+    paths: &Paths,
+    env: &Env,
+    author: &Author,
+    base_hash: Option<&str>,
+    before: Before,
+    change: impl FnOnce(&Snapshot) -> Result<String, WriteError>,
+) -> Result<Written, WriteError> {
+    if env.is_on("OPENCLAW_CONFIG_READONLY") {
+        return Err(WriteError::ReadOnly("OPENCLAW_CONFIG_READONLY"));
+    }
+    if env.is_on("OPENCLAW_NIX_MODE") {
+        return Err(WriteError::ReadOnly("OPENCLAW_NIX_MODE"));
+    }
+    // A link keeps pointing where it pointed.
+    let file = paths.config.canonicalize().unwrap_or_else(|_| paths.config.clone());
+    let dir = file.parent().unwrap_or(Path::new("/")).to_path_buf();
+    private_dir(&dir, paths)?;
+    let _lock = lock(&file)?;
+    let current = load::read(paths, env);
+    if base_hash.is_some_and(|base| base != current.hash) {
+        return Err(WriteError::Conflict);
+    }
+    if before == Before::Valid && !current.is_valid() {
+        return Err(WriteError::Invalid(Box::new(current)));
+    }
+    let wanted = change(&current)?;
+    if current.exists && wanted == current.raw {
+        let previous_hash = current.hash.clone();
+        return Ok(Written { snapshot: current, previous_hash, changed: false, notes: Vec::new() });
+    }
+    let text = stamp(&wanted)?;
+    let next = load::evaluate(text, paths, env);
+    if !next.is_valid() {
+        return Err(WriteError::Rejected(next.issues));
+    }
+    let mut record = audit::Record::new(&current, &next, author);
+    if current.exists {
+        rotate(&file, &current)?;
+    }
+    let result = atomic::write(&file, next.raw.as_bytes(), atomic::Sync::Yes);
+    record.finish(&result, &file);
+    record.append(&paths.state);
+    result.map_err(|source| WriteError::Io { path: file.clone(), source })?;
+    let notes = notes(&current, &next, &paths.config, &record);
+    Ok(Written { snapshot: next, previous_hash: current.hash, changed: true, notes })
+}
+
+/// The current text, or an empty document if there is none.
+pub fn source_text(snapshot: &Snapshot) -> &str {
+    if snapshot.raw.trim().is_empty() { "{}\n" } else { &snapshot.raw }
+}
+
+fn notes(current: &Snapshot, next: &Snapshot, path: &Path, record: &audit::Record) -> Vec<String> {
+    let mut notes = Vec::new();
+    if current.exists {
+        let path = path.display();
+        notes.push(format!(
+            "Config overwrite: {path} (sha256 {} -> {}, backup={path}.bak)",
+            current.hash, next.hash
+        ));
+        if !record.suspicious.is_empty() {
+            let codes = record.suspicious.join(", ");
+            notes.push(format!("Config write anomaly: {path} ({codes})"));
+        }
+    }
+    notes
+}
+
+/// Adds who wrote last, so that an older release can say it is older.
+fn stamp(text: &str) -> Result<String, EditError> {
+    let key = |name: &str| ["meta".to_owned(), name.to_owned()];
+    let text = edit::set(text, &key("lastTouchedVersion"), &json!(crate::base::VERSION))?;
+    let now = clock::iso8601(clock::now_ms());
+    edit::set(&text, &key("lastTouchedAt"), &Value::from(now))
+}
+
+fn private_dir(dir: &Path, paths: &Paths) -> Result<(), WriteError> {
+    let failed = |source| WriteError::Io { path: dir.to_path_buf(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    let mode = dir.metadata().map_err(failed)?.permissions().mode();
+    if *dir == paths.state && mode & 0o077 != 0 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Waits for the other writer, if there is one.
+fn lock(file: &Path) -> Result<Flock<File>, WriteError> {
+    let path = sibling(file, ".lock");
+    let mut handle = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|source| WriteError::Io { path: path.clone(), source })?;
+    let mut waited = Duration::ZERO;
+    loop {
+        match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((back, _)) if waited < LOCK_PATIENCE => {
+                handle = back;
+                std::thread::park_timeout(LOCK_PAUSE);
+                waited += LOCK_PAUSE;
+            }
+            Err(_) => return Err(WriteError::Locked(path)),
+        }
+    }
+}
+
+/// Moves the ring by one and keeps the file about to be replaced, its plain
+/// secrets hidden: whoever reads a backup must not get in with it.
+fn rotate(file: &Path, current: &Snapshot) -> Result<(), WriteError> {
+    let slot = |index: usize| match index {
+        0 => sibling(file, ".bak"),
+        index => sibling(file, &format!(".bak.{index}")),
+    };
+    for index in (0..BACKUPS - 1).rev() {
+        let from = slot(index);
+        if from.exists() {
+            fs::rename(&from, slot(index + 1))
+                .map_err(|source| WriteError::Io { path: from, source })?;
+        }
+    }
+    let kept = match json5::parse(&current.raw) {
+        Ok(root) => redact::redact_text(&current.raw, &root, References::Shown),
+        // A text without structure cannot be searched for secrets.
+        Err(_) => return Ok(()),
+    };
+    let path = slot(0);
+    let write = || -> io::Result<()> {
+        let mut backup =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        backup.write_all(kept.as_bytes())?;
+        backup.sync_all()
+    };
+    write().map_err(|source| WriteError::Io { path: path.clone(), source })
+}
+
+fn sibling(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(text: &str) -> (tempfile::TempDir, Paths, Env) {
+        let home = tempfile::tempdir().unwrap();
+        let env: Env =
+            [("HOME", home.path().to_str().unwrap()), ("INVOCATION_ID", "1")].into_iter().collect();
+        let paths = Paths::resolve(&env);
+        if !text.is_empty() {
+            fs::create_dir_all(&paths.state).unwrap();
+            fs::write(&paths.config, text).unwrap();
+        }
+        (home, paths, env)
+    }
+
+    fn set(paths: &Paths, env: &Env, path: &str, value: &Value) -> Result<Written, WriteError> {
+        let keys = edit::parse_path(path)?;
+        update(paths, env, &Author::default(), None, Before::Valid, |current| {
+            Ok(edit::set(source_text(current), &keys, value)?)
+        })
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_first_write_makes_a_private_file_with_its_author() {
+        let (_home, paths, env) = home("");
+        let written = set(&paths, &env, "gateway.mode", &json!("local")).unwrap();
+        assert!(written.notes.is_empty());
+        assert_eq!((mode(&paths.config), mode(&paths.state)), (0o600, 0o700));
+        let text = fs::read_to_string(&paths.config).unwrap();
+        assert!(text.starts_with("{\n  \"gateway\": {\n    \"mode\": \"local\"\n  },\n  \"meta\": {\n    \"lastTouchedVersion\": \"2026.4.2\",\n    \"lastTouchedAt\": \"20"), "{text}");
+        assert!(text.ends_with("Z\"\n  }\n}\n"));
+    }
+
+    #[test]
+    fn backups_form_a_ring_of_five_without_secrets() {
+        let (_home, paths, env) = home("{gateway:{auth:{token:'canary-1'}}} // mine");
+        for port in 1..=7 {
+            set(&paths, &env, "gateway.port", &json!(port)).unwrap();
+        }
+        let mut names: Vec<String> = fs::read_dir(&paths.state)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.contains(".bak"))
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "openclaw.json.bak",
+                "openclaw.json.bak.1",
+                "openclaw.json.bak.2",
+                "openclaw.json.bak.3",
+                "openclaw.json.bak.4"
+            ]
+        );
+        for name in names {
+            let path = paths.state.join(&name);
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(!text.contains("canary"), "{name}");
+            assert!(text.contains("// mine"));
+            assert_eq!(mode(&path), 0o600);
+        }
+        assert!(fs::read_to_string(&paths.config).unwrap().contains("canary-1"));
+        let audit = fs::read_to_string(paths.state.join("logs/config-audit.jsonl")).unwrap();
+        assert_eq!(audit.lines().count(), 7);
+        let last: Value = serde_json::from_str(audit.lines().last().unwrap()).unwrap();
+        assert_eq!(last["nextHash"], load::hash(&fs::read(&paths.config).unwrap()));
+    }
+
+    #[test]
+    fn a_bad_change_leaves_the_file_alone() {
+        let text = "{gateway:{port:1}}";
+        let (_home, paths, env) = home(text);
+        let error = set(&paths, &env, "gateway.port", &json!("abc")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Config validation failed: gateway.port: Invalid input: expected number, received string"
+        );
+        let error = set(&paths, &env, "gateway.prot", &json!(1)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Config validation failed: gateway: Unrecognized key: \"prot\""
+        );
+        let stale = update(&paths, &env, &Author::default(), Some("00"), Before::Valid, |_| {
+            Ok(String::new())
+        });
+        assert!(matches!(stale, Err(WriteError::Conflict)));
+        assert_eq!(fs::read_to_string(&paths.config).unwrap(), text);
+    }
+
+    #[test]
+    fn variables_comments_includes_and_links_survive() {
+        let text = "{\n  // who\n  gateway: {auth: {token: '${MYTOK}'}},\n  agents: {$include: './agents.json'},\n  logging: {level: 'info'},\n}\n";
+        let (_home, paths, env) = home(text);
+        fs::write(paths.state.join("agents.json"), "{list:[{id:'a'}]}").unwrap();
+        let real = paths.state.join("real.json");
+        fs::rename(&paths.config, &real).unwrap();
+        std::os::unix::fs::symlink(&real, &paths.config).unwrap();
+        set(&paths, &env, "ui.seamColor", &json!("#aabbcc")).unwrap();
+        assert!(paths.config.symlink_metadata().unwrap().is_symlink());
+        let after = fs::read_to_string(&real).unwrap();
+        assert!(after.starts_with(&text[..text.len() - 2]), "{after}");
+        assert!(set(&paths, &env, "agents.list[0].id", &json!("b")).is_err());
+    }
+
+    #[test]
+    fn ten_writers_at_once_lose_nothing() {
+        let (_home, paths, env) = home("{}");
+        std::thread::scope(|scope| {
+            for index in 0..10 {
+                let (paths, env) = (&paths, &env);
+                scope.spawn(move || {
+                    set(paths, env, &format!("env.vars.V{index}"), &json!("x")).unwrap();
+                });
+            }
+        });
+        let snapshot = load::read(&paths, &env);
+        assert!(snapshot.is_valid());
+        assert_eq!(snapshot.resolved["env"]["vars"].as_object().unwrap().len(), 10);
+    }
+}
