@@ -1,11 +1,18 @@
 //! What every command gets: the environment with the profile applied, the
 //! paths that follow from it, and the terminal.
 
+use std::cell::OnceCell;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::cli::args::root::Root;
+use crate::cli::ui::page::Page;
 use crate::cli::ui::{Failure, Ui};
+use crate::config::Snapshot;
+use crate::config::load;
 use crate::profile::env::Env;
 use crate::profile::paths::{DEV_PORT, Paths};
 
@@ -16,6 +23,7 @@ pub struct Context {
     pub paths: Paths,
     pub ui: Ui,
     pub log_level: Option<String>,
+    config: OnceCell<Snapshot>,
 }
 
 impl Context {
@@ -26,7 +34,48 @@ impl Context {
         }
         let ui = Ui::new(&env, root.no_color);
         let paths = Paths::resolve(&env);
-        Self { env: Arc::new(env), paths, ui, log_level: root.log_level.clone() }
+        Self {
+            env: Arc::new(env),
+            paths,
+            ui,
+            log_level: root.log_level.clone(),
+            config: OnceCell::new(),
+        }
+    }
+
+    /// The configuration, read when the first command asks for it.
+    pub fn config(&self) -> &Snapshot {
+        self.config.get_or_init(|| load::read(&self.paths, &self.env))
+    }
+
+    /// A configured secret input as text; references are not followed.
+    pub fn plain_secret(&self, value: &Value) -> Option<String> {
+        value.as_str().map(str::to_owned)
+    }
+
+    /// A path with the home directory shortened to `~`.
+    pub fn short(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.paths.home) {
+            Ok(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
+            Ok(rest) => format!("~/{}", rest.display()),
+            Err(_) => path.display().to_string(),
+        }
+    }
+
+    /// The complaint about an invalid configuration, if it is invalid.
+    pub fn config_complaint(&self) -> Option<String> {
+        let snapshot = self.config();
+        if snapshot.is_valid() {
+            return None;
+        }
+        let mut page = Page::default();
+        page.line("Config invalid");
+        page.line(format!("File: {}", self.short(&snapshot.path)));
+        page.line("Problem:");
+        page.lines(snapshot.issues.iter().map(|issue| format!("  - {issue}")));
+        page.gap();
+        page.line(format!("Run: {} doctor --fix", self.program()));
+        Some(page.into())
     }
 
     /// Runs a client command on this thread.

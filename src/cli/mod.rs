@@ -3,6 +3,7 @@
 pub mod args;
 pub mod commands;
 pub mod context;
+pub mod link;
 pub mod ui;
 
 use std::ffi::OsString;
@@ -55,7 +56,7 @@ fn run(context: &Context, root: &Root) -> CommandResult {
         .try_get_matches_from_mut(argv)
         .and_then(|matches| args::Cli::from_arg_matches(&matches));
     match parsed {
-        Ok(cli) => commands::run(context, &cli.command),
+        Ok(cli) => commands::run(context, cli.command),
         Err(err) => {
             tree.build();
             ui::parse_error::explain(&err, &tree, &root.rest)

@@ -110,7 +110,7 @@ impl Connection {
                 if id != request {
                     continue;
                 }
-                let payload = result.map_err(ClientError::Refused)?;
+                let payload = result.map_err(|remote| ClientError::Refused(Box::new(remote)))?;
                 if expect == Expect::First || payload["status"] != "accepted" {
                     return Ok(payload);
                 }
@@ -137,7 +137,8 @@ impl Connection {
                 if let Incoming::Response { id, result } = self.next().await?
                     && let Some(at) = ids.iter().position(|known| *known == id)
                 {
-                    answers[at] = Some(result.map_err(ClientError::Refused));
+                    answers[at] =
+                        Some(result.map_err(|remote| ClientError::Refused(Box::new(remote))));
                 }
             }
             Ok::<_, ClientError>(())

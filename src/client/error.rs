@@ -31,10 +31,10 @@ pub enum ClientError {
     Closed { code: u16, reason: String },
     /// The gateway did not let us in; it closes the socket with this message.
     #[error("gateway closed ({}): {}", close_code(.0), .0.message)]
-    NotAdmitted(Remote),
+    NotAdmitted(Box<Remote>),
     /// A method answered with an error.
     #[error("{}", .0.message)]
-    Refused(Remote),
+    Refused(Box<Remote>),
     #[error("gateway timeout after {}ms", .0.as_millis())]
     Timeout(Duration),
     #[error("invalid gateway url: {0}")]

@@ -110,7 +110,7 @@ impl Connector<'_> {
                 {
                     tracing::debug!(err = %err, "forgetting the device token");
                 }
-                ClientError::NotAdmitted(remote)
+                ClientError::NotAdmitted(Box::new(remote))
             }
         }
     }

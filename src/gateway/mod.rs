@@ -3,6 +3,8 @@
 
 pub mod approvals;
 pub mod auth;
+pub mod blocked;
+pub mod boots;
 pub mod events;
 pub mod health;
 pub mod http;

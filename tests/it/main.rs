@@ -6,4 +6,5 @@
 
 mod gateway;
 mod malformed;
+mod providers;
 mod support;

@@ -3,10 +3,14 @@
 
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a boolean")]
 
+pub mod chat;
 pub mod gateway;
+pub mod look;
 pub mod root;
 pub mod rpc;
 pub mod service;
+pub mod shell;
+pub mod system;
 
 use clap::{Arg, CommandFactory, Parser, Subcommand};
 
@@ -30,22 +34,43 @@ pub enum Command {
     Gateway(Box<gateway::GatewayArgs>),
     /// Other name of the service commands of `gateway`
     Daemon(gateway::DaemonArgs),
+    /// Run one turn of a conversation through the gateway
+    Agent(Box<chat::AgentArgs>),
+    /// Show how the gateway says it is
+    Health(look::HealthArgs),
+    /// Show the gateway's log
+    Logs(look::LogsArgs),
+    /// Look after the chat channels
+    Channels(look::ChannelsArgs),
+    /// Send events, control heartbeats, list who is connected
+    System(system::SystemArgs),
+    /// Open the Control UI
+    Dashboard(look::DashboardArgs),
+    /// Write a shell completion script
+    Completion(shell::CompletionArgs),
+    /// Write the manual pages
+    #[command(name = "__man", hide = true)]
+    Man(shell::ManArgs),
 }
 
 /// Commands of the reference that this release does not have yet, as typed.
 pub const LATER: &[&str] = &[
     "acp",
-    "agent",
     "agents",
     "approvals",
     "backup",
-    "channels",
+    "channels add",
+    "channels capabilities",
+    "channels list",
+    "channels login",
+    "channels logout",
+    "channels logs",
+    "channels remove",
+    "channels resolve",
     "clawbot",
-    "completion",
     "config",
     "configure",
     "cron",
-    "dashboard",
     "devices",
     "directory",
     "dns",
@@ -53,9 +78,7 @@ pub const LATER: &[&str] = &[
     "doctor",
     "exec-approvals",
     "gateway discover",
-    "health",
     "hooks",
-    "logs",
     "memory",
     "message",
     "models",
@@ -73,7 +96,6 @@ pub const LATER: &[&str] = &[
     "setup",
     "skills",
     "status",
-    "system",
     "tasks",
     "tui",
     "uninstall",

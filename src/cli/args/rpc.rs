@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::cli::args::gateway::RunArgs;
+
 /// Where the gateway is and how to prove who we are.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Rpc {
@@ -23,4 +25,13 @@ pub struct Rpc {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl Rpc {
+    /// Takes over credentials given before the subcommand
+    /// (`gateway --token t call health`).
+    pub fn inherit(&mut self, before: &RunArgs) {
+        self.token = self.token.take().or_else(|| before.token.clone());
+        self.password = self.password.take().or_else(|| before.password.clone());
+    }
 }

@@ -1,21 +1,96 @@
 //! What the commands do: one file per command, args → calls → outcome.
 
+pub mod agent;
+pub mod call;
+pub mod channels;
+pub mod dashboard;
+pub mod health;
+pub mod logs;
 pub mod service;
+pub mod shell;
 
 use crate::cli::args::Command;
+use crate::cli::args::gateway::{GatewayArgs, GatewayCommand};
+use crate::cli::args::look::ChannelsCommand;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure};
 
 /// Runs one command to its end.
-pub fn run(context: &Context, command: &Command) -> CommandResult {
-    if let Some(result) = service::dispatch(context, command) {
+pub fn run(context: &Context, command: Command) -> CommandResult {
+    match heed(&command) {
+        Heed::Nothing => {}
+        Heed::Tell => context.ui.err(&context.config_complaint().unwrap_or_default()),
+        Heed::Stop => {
+            if let Some(complaint) = context.config_complaint() {
+                return Err(Failure::new(complaint));
+            }
+        }
+    }
+    if let Some(result) = service::dispatch(context, &command) {
         return result;
     }
-    let name = match command {
-        Command::Gateway(_) => "gateway",
-        Command::Daemon(_) => "daemon",
-    };
-    Err(not_yet(name))
+    match command {
+        Command::Gateway(args) => gateway(context, *args),
+        Command::Daemon(_) => Err(not_yet("daemon status")),
+        Command::Agent(args) => agent::run(context, &args),
+        Command::Health(args) => health::run(context, &args),
+        Command::Logs(args) => logs::run(context, &args),
+        Command::Channels(args) => match args.command {
+            ChannelsCommand::Status(args) => channels::status(context, &args),
+        },
+        Command::System(args) => call::system(context, &args.command),
+        Command::Dashboard(args) => dashboard::run(context, &args),
+        Command::Completion(args) => shell::completion(context, &args),
+        Command::Man(args) => shell::man(&args),
+    }
+}
+
+fn gateway(context: &Context, args: GatewayArgs) -> CommandResult {
+    let before = args.run;
+    match args.command {
+        None | Some(GatewayCommand::Run(_)) => Err(not_yet("gateway run")),
+        Some(GatewayCommand::Status(_)) => Err(not_yet("gateway status")),
+        Some(GatewayCommand::Probe(_)) => Err(not_yet("gateway probe")),
+        Some(GatewayCommand::Call(mut args)) => {
+            args.rpc.inherit(&before);
+            call::gateway_call(context, &args)
+        }
+        Some(GatewayCommand::Health(mut args)) => {
+            args.rpc.inherit(&before);
+            call::gateway_health(context, &args)
+        }
+        Some(GatewayCommand::UsageCost(mut args)) => {
+            args.rpc.inherit(&before);
+            call::usage_cost(context, &args)
+        }
+        Some(other) => unreachable!("a service command was not dispatched: {other:?}"),
+    }
+}
+
+/// What an invalid configuration means for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heed {
+    /// It does not read the configuration, or reports on it itself.
+    Nothing,
+    /// It is needed to find out what is wrong, so it goes on.
+    Tell,
+    Stop,
+}
+
+fn heed(command: &Command) -> Heed {
+    match command {
+        Command::Gateway(args) => match &args.command {
+            // The gateway names the problems itself, with its own exit status.
+            None | Some(GatewayCommand::Run(_)) => Heed::Nothing,
+            Some(GatewayCommand::UsageCost(_)) => Heed::Stop,
+            Some(_) => Heed::Tell,
+        },
+        Command::Daemon(_) | Command::Health(_) | Command::Logs(_) => Heed::Tell,
+        Command::Completion(_) | Command::Man(_) => Heed::Nothing,
+        Command::Agent(_) | Command::Channels(_) | Command::System(_) | Command::Dashboard(_) => {
+            Heed::Stop
+        }
+    }
 }
 
 /// A command that a later release brings.

@@ -1,6 +1,9 @@
 //! The terminal: data goes to stdout, talk to stderr, colour only where a
 //! person looks. Nothing else in the program prints.
 
+pub mod age;
+pub mod log_line;
+pub mod page;
 pub mod paint;
 pub mod parse_error;
 

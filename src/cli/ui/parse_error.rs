@@ -11,12 +11,7 @@ pub fn explain(err: &clap::Error, tree: &clap::Command, args: &[String]) -> Comm
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             return Ok(Outcome::text(err.render().to_string()));
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            return Ok(Outcome::text(err.render().to_string()).with_code(u8::from(
-                // A bare group name prints its help and fails; a bare program name is a question.
-                !args.is_empty(),
-            )));
-        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => err.render().to_string(),
         ErrorKind::UnknownArgument => unknown_argument(err, tree, args),
         ErrorKind::InvalidSubcommand => {
             let word = context(err, ContextKind::InvalidSubcommand).unwrap_or_default();
