@@ -4,7 +4,7 @@ RELEASE := $(TARGET)/release/openclaw
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
 .DEFAULT_GOAL := list
-.PHONY: list run build test it check clients bench snapshots clean
+.PHONY: list run build test it check clients bench deb fuzz snapshots clean
 
 list: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,9 +38,15 @@ clients: ## the official command line and the OpenAI SDKs against the debug bina
 bench: ## this gateway beside the Node gateway; writes docs/performance.md
 	tests/bench/run
 
+fuzz: ## fuzzes TARGET_NAME=… (all if none) for SECONDS=… (needs a nightly toolchain)
+	fuzz/run "$(TARGET_NAME)" "$(or $(SECONDS),60)"
+
 snapshots: ## accept changed snapshots after reading the difference
 	INSTA_UPDATE=always cargo test --locked
 	git diff --stat
+
+deb: ## the Debian package, in the build output under deb/
+	packaging/build-deb
 
 clean: ## removes what cargo built
 	cargo clean
