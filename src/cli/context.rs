@@ -43,6 +43,21 @@ impl Context {
         }
     }
 
+    /// The same command as another process sees the host: with these variables.
+    #[must_use]
+    pub fn with_variables<'a>(
+        &self,
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let mut env = Env::clone(&self.env);
+        for (key, value) in variables {
+            env.set(key, value);
+        }
+        let paths = Paths::resolve(&env);
+        let log_level = self.log_level.clone();
+        Self { env: Arc::new(env), paths, ui: self.ui, log_level, config: OnceCell::new() }
+    }
+
     /// The configuration, read when the first command asks for it.
     pub fn config(&self) -> &Snapshot {
         self.config.get_or_init(|| load::read(&self.paths, &self.env))

@@ -4,13 +4,14 @@ pub mod agent;
 pub mod call;
 pub mod channels;
 pub mod dashboard;
+pub mod gateway_status;
 pub mod health;
 pub mod logs;
 pub mod service;
 pub mod shell;
 
 use crate::cli::args::Command;
-use crate::cli::args::gateway::{GatewayArgs, GatewayCommand};
+use crate::cli::args::gateway::{DaemonCommand, GatewayArgs, GatewayCommand, RunArgs};
 use crate::cli::args::look::ChannelsCommand;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure};
@@ -31,7 +32,10 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
     }
     match command {
         Command::Gateway(args) => gateway(context, *args),
-        Command::Daemon(_) => Err(not_yet("daemon status")),
+        Command::Daemon(args) => match args.command {
+            DaemonCommand::Status(args) => gateway_status::run(context, &args, &RunArgs::default()),
+            other => unreachable!("a service command was not dispatched: {other:?}"),
+        },
         Command::Agent(args) => agent::run(context, &args),
         Command::Health(args) => health::run(context, &args),
         Command::Logs(args) => logs::run(context, &args),
@@ -49,7 +53,7 @@ fn gateway(context: &Context, args: GatewayArgs) -> CommandResult {
     let before = args.run;
     match args.command {
         None | Some(GatewayCommand::Run(_)) => Err(not_yet("gateway run")),
-        Some(GatewayCommand::Status(_)) => Err(not_yet("gateway status")),
+        Some(GatewayCommand::Status(args)) => gateway_status::run(context, &args, &before),
         Some(GatewayCommand::Probe(_)) => Err(not_yet("gateway probe")),
         Some(GatewayCommand::Call(mut args)) => {
             args.rpc.inherit(&before);

@@ -6,6 +6,7 @@ pub mod log_line;
 pub mod page;
 pub mod paint;
 pub mod parse_error;
+pub mod table;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -61,21 +62,47 @@ pub fn json(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("JSON values have string keys")
 }
 
-/// What a finished command leaves behind.
+/// What a finished command leaves behind: data and talk in the order in which
+/// a person at a terminal reads them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
-    pub stdout: String,
-    pub stderr: String,
+    parts: Vec<(Stream, String)>,
     pub code: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
 }
 
 impl Outcome {
     pub fn text(stdout: impl Into<String>) -> Self {
-        Self { stdout: stdout.into(), ..Self::default() }
+        Self { parts: vec![(Stream::Out, stdout.into())], code: 0 }
     }
 
     pub fn json(value: &impl Serialize) -> Self {
         Self::text(json(value))
+    }
+
+    /// Adds lines of data.
+    pub fn say(&mut self, text: impl AsRef<str>) {
+        self.add(Stream::Out, text.as_ref());
+    }
+
+    /// Adds lines of talk.
+    pub fn warn(&mut self, text: impl AsRef<str>) {
+        self.add(Stream::Err, text.as_ref());
+    }
+
+    fn add(&mut self, stream: Stream, text: &str) {
+        match self.parts.last_mut() {
+            Some((last, lines)) if *last == stream => {
+                lines.push_str(text);
+                lines.push('\n');
+            }
+            _ => self.parts.push((stream, format!("{text}\n"))),
+        }
     }
 
     #[must_use]
@@ -84,10 +111,26 @@ impl Outcome {
         self
     }
 
+    /// Puts talk before everything else.
     #[must_use]
     pub fn with_stderr(mut self, stderr: impl Into<String>) -> Self {
-        self.stderr = stderr.into();
+        self.parts.insert(0, (Stream::Err, stderr.into()));
         self
+    }
+
+    /// Everything that goes to stdout.
+    pub fn stdout(&self) -> String {
+        self.stream(Stream::Out)
+    }
+
+    /// Everything that goes to stderr.
+    pub fn stderr(&self) -> String {
+        self.stream(Stream::Err)
+    }
+
+    fn stream(&self, wanted: Stream) -> String {
+        let texts = self.parts.iter().filter(|(stream, _)| *stream == wanted);
+        texts.map(|(_, text)| text.as_str()).collect()
     }
 }
 
@@ -135,11 +178,17 @@ pub fn finish(ui: Ui, result: CommandResult) -> u8 {
         }
         Err(Failure::BrokenPipe) => return 0,
     };
-    ui.err(&outcome.stderr);
-    match ui.out(&outcome.stdout) {
-        Ok(()) => outcome.code,
-        Err(err) => finish(ui, Err(err.into())),
+    for (stream, text) in &outcome.parts {
+        match stream {
+            Stream::Err => ui.err(text),
+            Stream::Out => {
+                if let Err(err) = ui.out(text) {
+                    return finish(ui, Err(err.into()));
+                }
+            }
+        }
     }
+    outcome.code
 }
 
 #[cfg(test)]
@@ -153,6 +202,18 @@ mod tests {
             write(&mut bytes, text).unwrap();
             assert_eq!(bytes, expected.as_bytes());
         }
+    }
+
+    #[test]
+    fn data_and_talk_keep_their_order_and_their_streams() {
+        let mut outcome = Outcome::default();
+        outcome.say("a");
+        outcome.say("b");
+        outcome.warn("c");
+        outcome.say("d");
+        assert_eq!(outcome.parts.len(), 3);
+        assert_eq!(outcome.stdout(), "a\nb\nd\n");
+        assert_eq!(outcome.stderr(), "c\n");
     }
 
     #[test]

@@ -224,7 +224,7 @@ mod tests {
             _ => Vec::new(),
         };
         assert_eq!(keys, ["action", "ok", "result", "message", "hints", "service", "hintItems"]);
-        let text = said.finish(false).stdout;
+        let text = said.finish(false).stdout();
         assert_eq!(text, "Gateway service disabled.\nStart with: openclaw gateway install");
     }
 }
