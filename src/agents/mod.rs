@@ -3,10 +3,24 @@
 //! and no channel.
 
 pub mod auth_profiles;
+pub mod choice;
+mod events;
 pub mod failover;
+mod lanes;
 pub mod models;
+mod prompt;
 pub mod providers;
+mod queue;
+mod reporter;
 pub mod run;
+mod runtime;
+pub mod sessions;
 pub mod skills;
+pub mod tools;
+mod turn;
+pub mod workspace;
 
 pub use run::{EventSink, RunBody, RunEvent, RunOutcome, RunRequest, RunStatus};
+pub use runtime::{
+    AbortTarget, ActiveRun, Agents, AgentsDeps, DRAINING_TEXT, RunHandle, RunRefused,
+};

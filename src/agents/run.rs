@@ -40,6 +40,48 @@ pub struct RunRequest {
     pub client_tools: Vec<ToolSpec>,
     /// Also receives this run's events, besides the process-wide sink.
     pub observer: Option<Arc<dyn EventSink>>,
+    /// What is put around `message` before the model sees it.
+    pub frame: Frame,
+    /// What happens while the session is busy.
+    pub queueing: Queueing,
+    /// Names of the only tools this run may use; `None` leaves it to policy.
+    pub tools_allow: Option<Vec<String>>,
+    /// Tried in order after `model` fails; `None` takes the configured ones.
+    pub fallbacks: Option<Vec<String>>,
+    /// A heartbeat: leaves `updatedAt` of the session as it was.
+    pub heartbeat: bool,
+}
+
+/// What is put around a message so that the model knows who wrote it when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Frame {
+    /// The text as it is.
+    #[default]
+    Raw,
+    /// A time stamp in front, as for the `agent` method.
+    Stamped,
+    /// Sender block and time stamp, as for `chat.send`.
+    Sender(Sender),
+}
+
+/// The writer of a message as the surface names him; not verified.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sender {
+    pub label: String,
+    pub id: String,
+    pub name: Option<String>,
+    pub username: Option<String>,
+}
+
+/// What happens to a message whose session is busy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Queueing {
+    /// Waits and runs on its own.
+    #[default]
+    Wait,
+    /// Follows the session's queue mode: may be merged with others, steer the
+    /// active run or end it. A merged message ends with an empty reply.
+    Chat,
 }
 
 /// The surface a message arrived on.
@@ -50,6 +92,11 @@ pub struct Origin {
     pub chat: Option<String>,
     pub chat_type: Option<String>,
     pub surface: Option<String>,
+    /// Who is at the other end, for session lists.
+    pub label: Option<String>,
+    /// Where replies go, if not to `chat`.
+    pub to: Option<String>,
+    pub thread: Option<String>,
 }
 
 /// An inline image.
@@ -150,11 +197,17 @@ pub struct RunOutcome {
     pub session_id: String,
     pub provider: String,
     pub model: String,
+    /// Sum over all model calls of the run.
     pub usage: Usage,
     /// Calls of client tools that ended the run.
     pub tool_calls: Vec<ClientToolCall>,
     /// Why the last model call failed, when `status` is `Error`.
     pub failure: Option<FailReason>,
+    /// Of the last model call; its prompt is the session's context size.
+    pub last_call: Usage,
+    pub cost_usd: f64,
+    /// The reply was `NO_REPLY` or the message was merged into another run.
+    pub silent: bool,
     pub started_at: u64,
     pub ended_at: u64,
 }
@@ -176,4 +229,20 @@ pub struct Usage {
     pub cache_read: u64,
     pub cache_write: u64,
     pub total_tokens: u64,
+}
+
+impl Usage {
+    /// Tokens the model read: what fills the context window.
+    pub fn prompt(&self) -> u64 {
+        self.input + self.cache_read + self.cache_write
+    }
+
+    /// Adds the tokens of another call.
+    pub fn add(&mut self, other: Self) {
+        self.input += other.input;
+        self.output += other.output;
+        self.cache_read += other.cache_read;
+        self.cache_write += other.cache_write;
+        self.total_tokens += other.total_tokens;
+    }
 }

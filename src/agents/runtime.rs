@@ -1,0 +1,578 @@
+//! The handle through which the rest of the gateway runs agents: submit, join,
+//! wait, abort, drain. It starts nothing until the first run.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::agents::choice;
+use crate::agents::choice::Connected;
+use crate::agents::choice::ModelSource;
+use crate::agents::events::SystemEvents;
+use crate::agents::lanes::Lanes;
+use crate::agents::lanes::SessionLane;
+use crate::agents::lanes::SessionLanes;
+use crate::agents::models::Models;
+use crate::agents::queue;
+use crate::agents::reporter::Reporter;
+use crate::agents::run::EventSink;
+use crate::agents::run::Lane;
+use crate::agents::run::RunOutcome;
+use crate::agents::run::RunRequest;
+use crate::agents::run::RunStatus;
+use crate::agents::sessions::Entry;
+use crate::agents::sessions::ModelChoice;
+use crate::agents::sessions::Pen;
+use crate::agents::sessions::Sessions;
+use crate::agents::sessions::Store;
+use crate::agents::sessions::Stores;
+use crate::agents::sessions::append;
+use crate::agents::sessions::read_branch;
+use crate::agents::sessions::row_of;
+use crate::agents::sessions::transcript_path;
+use crate::agents::tools::Tool;
+use crate::agents::tools::Toolbox;
+use crate::agents::turn;
+use crate::agents::workspace::Workspaces;
+use crate::base::clock::Clock;
+use crate::base::id::SessionKey;
+use crate::base::id::uuid;
+use crate::config::Config;
+use crate::config::Live;
+use crate::config::Snapshot;
+use crate::lifecycle::Lifecycle;
+use crate::profile::env::Env;
+use crate::profile::paths::Paths;
+
+/// How long the outcome of a finished run can be joined.
+const REMEMBERED_MS: u64 = 5 * 60 * 1000;
+/// Most runs remembered, active ones not counted.
+const MOST_REMEMBERED: usize = 1000;
+/// Part of the wire contract: what a run is told while the gateway drains.
+pub const DRAINING_TEXT: &str = "Gateway is draining for restart; new tasks are not accepted";
+/// How long an aborted run may take to write its partial reply.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// What agents stand on.
+#[derive(Debug, Clone)]
+pub struct AgentsDeps {
+    pub config: Live,
+    pub env: Arc<Env>,
+    pub paths: Paths,
+    pub lifecycle: Lifecycle,
+    pub clock: Arc<dyn Clock>,
+    /// Receives the events of all runs.
+    pub sink: Arc<dyn EventSink>,
+}
+
+/// The agents of this gateway. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Agents {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all clones of [`Agents`] share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Live,
+    pub(crate) env: Arc<Env>,
+    pub(crate) paths: Paths,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) clock: Arc<dyn Clock>,
+    sink: Arc<dyn EventSink>,
+    pub(crate) stores: Stores,
+    pub(crate) workspaces: Workspaces,
+    pub(crate) toolbox: Toolbox,
+    models: Arc<dyn ModelSource>,
+    pub(crate) system_events: SystemEvents,
+    pub(crate) lanes: Lanes,
+    pub(crate) sessions: SessionLanes,
+    runs: Mutex<HashMap<String, Arc<Run>>>,
+    draining: AtomicBool,
+}
+
+/// One run from submission until it is forgotten.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: String,
+    /// Queue of the session: its key, or its id when there is no key.
+    pub(crate) lane_key: String,
+    pub(crate) key: Option<SessionKey>,
+    pub(crate) agent: String,
+    pub(crate) session_id: String,
+    pub(crate) lane: Lane,
+    pub(crate) accepted_at: u64,
+    pub(crate) cancel: tokio_util::sync::CancellationToken,
+    pub(crate) reporter: Reporter,
+    /// Taken by the turn.
+    pub(crate) request: Mutex<Option<RunRequest>>,
+    /// Messages that steer the run at its next step.
+    pub(crate) steer: Mutex<Vec<String>>,
+    pub(crate) steerable: AtomicBool,
+    /// Milliseconds since the epoch; 0 while it waits.
+    pub(crate) started_at: AtomicU64,
+    ended_at: AtomicU64,
+    stop_reason: Mutex<Option<String>>,
+    done: watch::Sender<Option<Arc<RunOutcome>>>,
+}
+
+/// A run as its submitter sees it.
+#[derive(Debug, Clone)]
+pub struct RunHandle {
+    pub run_id: String,
+    pub session_key: Option<SessionKey>,
+    pub session_id: String,
+    /// Milliseconds since the Unix epoch.
+    pub accepted_at: u64,
+    /// Whether this submission found a run of the same id.
+    pub joined: bool,
+    run: Arc<Run>,
+}
+
+impl RunHandle {
+    /// Waits for the end of the run.
+    pub async fn outcome(&self) -> Arc<RunOutcome> {
+        self.run.outcome().await
+    }
+
+    /// The outcome if the run has ended.
+    pub fn outcome_now(&self) -> Option<Arc<RunOutcome>> {
+        self.run.done.borrow().clone()
+    }
+}
+
+/// Why a run is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum RunRefused {
+    #[error("{DRAINING_TEXT}")]
+    Draining,
+    #[error("unknown agent id \"{0}\"")]
+    UnknownAgent(String),
+    #[error("{0}")]
+    Session(#[from] crate::agents::sessions::SessionError),
+}
+
+/// What to abort.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AbortTarget {
+    Run(String),
+    Session(SessionKey),
+}
+
+/// A run that waits or works.
+#[derive(Debug, Clone)]
+pub struct ActiveRun {
+    pub run_id: String,
+    pub session_key: Option<SessionKey>,
+    pub session_id: String,
+    pub agent: String,
+    pub lane: Lane,
+    pub accepted_at: u64,
+    /// `None` while it waits in a queue.
+    pub started_at: Option<u64>,
+}
+
+impl Agents {
+    pub fn new(deps: AgentsDeps) -> Self {
+        let models = Connected {
+            models: Models::default(),
+            env: Arc::clone(&deps.env),
+            paths: deps.paths.clone(),
+            clock: Arc::clone(&deps.clock),
+            lifecycle: deps.lifecycle.clone(),
+        };
+        Self::with_models(deps, Arc::new(models))
+    }
+
+    /// Agents whose models come from somewhere else, for tests.
+    pub fn with_models(deps: AgentsDeps, models: Arc<dyn ModelSource>) -> Self {
+        let AgentsDeps { config, env, paths, lifecycle, clock, sink } = deps;
+        let inner = Inner {
+            stores: Stores::new(paths.clone(), lifecycle.clone()),
+            workspaces: Workspaces::new(paths.clone()),
+            toolbox: Toolbox::default(),
+            models,
+            system_events: SystemEvents::default(),
+            lanes: Lanes::default(),
+            sessions: Mutex::default(),
+            runs: Mutex::default(),
+            draining: AtomicBool::new(false),
+            config,
+            env,
+            paths,
+            lifecycle,
+            clock,
+            sink,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Accepts a run. A second submission of a run id joins the first.
+    pub async fn submit(&self, request: RunRequest) -> Result<RunHandle, RunRefused> {
+        self.inner.submit(request).await
+    }
+
+    /// Waits at most `timeout` for the end of a run; an unknown run is waited
+    /// for as well, as it may still be submitted.
+    pub async fn wait(&self, run_id: &str, timeout: Duration) -> Option<Arc<RunOutcome>> {
+        let known = async {
+            loop {
+                let run = self.inner.runs().get(run_id).map(Arc::clone);
+                match run {
+                    Some(run) => return run.outcome().await,
+                    None => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        tokio::time::timeout(timeout, known).await.ok()
+    }
+
+    /// Aborts runs, waiting ones included; returns their ids.
+    pub fn abort(&self, target: &AbortTarget) -> Vec<String> {
+        self.inner.abort(target, "rpc")
+    }
+
+    /// Aborts runs for a reason clients are told (`rpc`, `stop`, `timeout`).
+    pub fn abort_because(&self, target: &AbortTarget, reason: &str) -> Vec<String> {
+        self.inner.abort(target, reason)
+    }
+
+    /// The status of a run that is remembered: `None` if unknown, else its
+    /// outcome if it has ended.
+    pub fn known(&self, run_id: &str) -> Option<Option<Arc<RunOutcome>>> {
+        self.inner.runs().get(run_id).map(|run| run.done.borrow().clone())
+    }
+
+    /// Runs that wait or work, oldest first.
+    pub fn active(&self) -> Vec<ActiveRun> {
+        let mut active: Vec<ActiveRun> = self
+            .inner
+            .runs()
+            .values()
+            .filter(|run| !run.is_done())
+            .map(|run| ActiveRun {
+                run_id: run.id.clone(),
+                session_key: run.key.clone(),
+                session_id: run.session_id.clone(),
+                agent: run.agent.clone(),
+                lane: run.lane,
+                accepted_at: run.accepted_at,
+                started_at: Some(run.started_at.load(Ordering::Acquire)).filter(|at| *at > 0),
+            })
+            .collect();
+        active.sort_by_key(|run| run.accepted_at);
+        active
+    }
+
+    /// Refuses further runs, waits at most `grace` for the active ones, aborts
+    /// the rest and writes everything that is due. Returns how many were
+    /// aborted.
+    pub async fn drain(&self, grace: Duration) -> usize {
+        self.inner.draining.store(true, Ordering::Release);
+        let all_done = async {
+            for run in self.inner.unfinished() {
+                run.outcome().await;
+            }
+        };
+        let mut aborted = 0;
+        if tokio::time::timeout(grace, all_done).await.is_err() {
+            let left = self.inner.unfinished();
+            aborted = left.len();
+            for run in &left {
+                run.stop("shutdown");
+            }
+            let settled = async {
+                for run in left {
+                    run.outcome().await;
+                }
+            };
+            if tokio::time::timeout(SETTLE, settled).await.is_err() {
+                tracing::warn!("runs did not end in time after being aborted");
+            }
+        }
+        let inner = Arc::clone(&self.inner);
+        if tokio::task::spawn_blocking(move || inner.stores.flush_all()).await.is_err() {
+            tracing::warn!("session indexes were not flushed");
+        }
+        aborted
+    }
+
+    /// Queues a note that the session's next prompt begins with.
+    pub fn system_event(&self, key: &SessionKey, text: &str) {
+        self.inner.system_events.push(key.as_str(), self.inner.clock.now_ms(), text);
+    }
+
+    /// The workspace of an agent, whether or not it exists.
+    pub fn workspace(&self, agent: &str) -> std::path::PathBuf {
+        self.inner.workspaces.of(&self.inner.config.load().config, agent)
+    }
+
+    /// Sessions as the control plane sees them.
+    pub fn sessions(&self) -> Sessions {
+        Sessions { inner: Arc::clone(&self.inner) }
+    }
+
+    /// Adds or replaces a tool, for example one of a connected server.
+    pub fn add_tool(&self, tool: Arc<dyn Tool>) {
+        self.inner.toolbox.add(tool);
+    }
+
+    /// `tools.catalog`: every tool by group, with the profiles it belongs to.
+    pub fn tool_catalog(&self, agent: &str) -> Value {
+        self.inner.toolbox.catalog(agent)
+    }
+
+    /// The model an agent uses by default: provider, model, context window.
+    pub fn default_model(&self, agent: Option<&str>) -> (String, String, u64) {
+        let model = choice::default_choice(&self.inner.config.load().config, agent);
+        (model.provider, model.model, model.context_tokens)
+    }
+}
+
+impl Inner {
+    fn runs(&self) -> MutexGuard<'_, HashMap<String, Arc<Run>>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn session_lanes(&self) -> MutexGuard<'_, HashMap<String, SessionLane>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn models(&self) -> Arc<dyn ModelSource> {
+        Arc::clone(&self.models)
+    }
+
+    fn unfinished(&self) -> Vec<Arc<Run>> {
+        self.runs().values().filter(|run| !run.is_done()).map(Arc::clone).collect()
+    }
+
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        mut request: RunRequest,
+    ) -> Result<RunHandle, RunRefused> {
+        if request.run_id.is_empty() {
+            request.run_id = uuid();
+        }
+        if let Some(run) = self.runs().get(&request.run_id) {
+            return Ok(run.handle(true));
+        }
+        if self.draining.load(Ordering::Acquire) {
+            return Err(RunRefused::Draining);
+        }
+        let this = Arc::clone(self);
+        let (request, begun) = tokio::task::spawn_blocking(move || {
+            let begun = turn::begin(&this, &request);
+            (request, begun)
+        })
+        .await
+        .map_err(|_| crate::agents::sessions::SessionError::Worker)?;
+        let begun = begun?;
+        let lane_key = begun
+            .key
+            .as_ref()
+            .map_or_else(|| format!("id:{}", begun.session_id), |key| key.as_str().to_owned());
+        let reporter = Reporter::new(
+            request.run_id.clone(),
+            begun.key.clone(),
+            begun.agent.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.sink),
+            request.observer.clone(),
+        );
+        let run = Arc::new(Run {
+            id: request.run_id.clone(),
+            lane_key,
+            key: begun.key,
+            agent: begun.agent,
+            session_id: begun.session_id,
+            lane: request.lane,
+            accepted_at: self.clock.now_ms(),
+            cancel: tokio_util::sync::CancellationToken::new(),
+            reporter,
+            steer: Mutex::default(),
+            steerable: AtomicBool::new(false),
+            started_at: AtomicU64::new(0),
+            ended_at: AtomicU64::new(0),
+            stop_reason: Mutex::default(),
+            done: watch::Sender::new(None),
+            request: Mutex::new(Some(request)),
+        });
+        {
+            let mut runs = self.runs();
+            // Two submissions of one id may have raced through the lookup.
+            if let Some(first) = runs.get(&run.id) {
+                return Ok(first.handle(true));
+            }
+            self.forget_old(&mut runs);
+            runs.insert(run.id.clone(), Arc::clone(&run));
+        }
+        let handle = run.handle(false);
+        queue::enqueue(self, &run);
+        Ok(handle)
+    }
+
+    /// Forgets finished runs that are old or too many.
+    fn forget_old(&self, runs: &mut HashMap<String, Arc<Run>>) {
+        let now = self.clock.now_ms();
+        let is_old = |run: &Run| {
+            run.is_done()
+                && now.saturating_sub(run.ended_at.load(Ordering::Acquire)) > REMEMBERED_MS
+        };
+        if runs.len().is_multiple_of(64) || runs.len() > MOST_REMEMBERED {
+            runs.retain(|_, run| !is_old(run));
+        }
+        if runs.len() > MOST_REMEMBERED {
+            let mut finished: Vec<(u64, String)> = runs
+                .values()
+                .filter(|run| run.is_done())
+                .map(|run| (run.ended_at.load(Ordering::Acquire), run.id.clone()))
+                .collect();
+            finished.sort_unstable();
+            // A tenth more than needed, so that not every submission sorts.
+            let surplus = (runs.len() - MOST_REMEMBERED) + MOST_REMEMBERED / 10;
+            for (_, id) in finished.into_iter().take(surplus) {
+                runs.remove(&id);
+            }
+        }
+    }
+
+    pub(crate) fn abort(&self, target: &AbortTarget, reason: &str) -> Vec<String> {
+        let hit: Vec<Arc<Run>> = self
+            .runs()
+            .values()
+            .filter(|run| !run.is_done())
+            .filter(|run| match target {
+                AbortTarget::Run(id) => run.id == *id,
+                AbortTarget::Session(key) => run.key.as_ref() == Some(key),
+            })
+            .map(Arc::clone)
+            .collect();
+        for run in &hit {
+            run.stop(reason);
+        }
+        hit.iter().map(|run| run.id.clone()).collect()
+    }
+
+    /// Waits, within bounds, until an aborted run has written what it had.
+    pub(crate) async fn wait_settled(&self, run_id: &str) {
+        let run = self.runs().get(run_id).map(Arc::clone);
+        if let Some(run) = run
+            && tokio::time::timeout(SETTLE, run.outcome()).await.is_err()
+        {
+            tracing::warn!(run_id, "aborted run has not ended in time");
+        }
+    }
+
+    /// The row of a session as lists show it.
+    pub(crate) fn row(&self, key: &SessionKey, entry: &Entry) -> Value {
+        Self::row_with(&self.config.load().config, key, entry)
+    }
+
+    pub(crate) fn row_with(config: &Config, key: &SessionKey, entry: &Entry) -> Value {
+        let default: ModelChoice = choice::default_choice(config, key.agent());
+        row_of(key.as_str(), entry, &default)
+    }
+
+    /// The thinking level that applies to a session.
+    pub(crate) fn thinking_of(snapshot: &Snapshot, agent: &str, entry: Option<&Entry>) -> String {
+        let config = &snapshot.config;
+        let default = choice::default_choice(config, Some(agent));
+        let (provider, model) = match entry.and_then(Entry::model_override) {
+            Some((provider, model)) => (provider.unwrap_or(&default.provider), model),
+            None => (default.provider.as_str(), default.model.as_str()),
+        };
+        choice::thinking(config, agent, entry, choice::reasons(config, provider, model))
+    }
+
+    /// Appends a reply that no model made to a session. Blocking.
+    pub(crate) fn append_injected(
+        &self,
+        key: &SessionKey,
+        store: &Arc<Store>,
+        entry: &Entry,
+        text: &str,
+    ) -> io::Result<(String, Value)> {
+        let path = transcript_path(store.dir(), entry);
+        let now = self.clock.now_ms();
+        let message = turn::injected_message(text, now);
+        let branch = read_branch(&path)?;
+        let mut pen = Pen::after(&branch);
+        let cwd = self.workspaces.of(&self.config.load().config, key.agent().unwrap_or("main"));
+        pen.begin(entry.session_id(), &cwd.display().to_string(), now);
+        let (id, _) = pen.message(&message, now);
+        append(&path, &pen.take())?;
+        store.update(key.as_str(), |entry| entry.set("updatedAt", now));
+        self.stores.flush_soon(store);
+        Ok((id, message))
+    }
+}
+
+impl Run {
+    fn handle(self: &Arc<Self>, joined: bool) -> RunHandle {
+        RunHandle {
+            run_id: self.id.clone(),
+            session_key: self.key.clone(),
+            session_id: self.session_id.clone(),
+            accepted_at: self.accepted_at,
+            joined,
+            run: Arc::clone(self),
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.borrow().is_some()
+    }
+
+    async fn outcome(&self) -> Arc<RunOutcome> {
+        let mut done = self.done.subscribe();
+        match done.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or_default(),
+            // The sender lives in `self`.
+            Err(_) => Arc::default(),
+        }
+    }
+
+    /// Asks the run to end; the first reason counts.
+    pub(crate) fn stop(&self, reason: &str) {
+        let mut stop = self.stop_reason.lock().unwrap_or_else(PoisonError::into_inner);
+        stop.get_or_insert_with(|| reason.to_owned());
+        drop(stop);
+        self.cancel.cancel();
+    }
+
+    pub(crate) fn stop_reason(&self) -> Option<String> {
+        self.stop_reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes the run: the terminal event, then everyone who waits.
+    pub(crate) fn finish(&self, outcome: RunOutcome) {
+        self.ended_at.store(outcome.ended_at.max(1), Ordering::Release);
+        if self.reporter.close(&outcome) {
+            self.done.send_replace(Some(Arc::new(outcome)));
+        }
+    }
+
+    /// An outcome for a run that never called a model.
+    pub(crate) fn outcome_without_turn(&self, status: RunStatus, now: u64) -> RunOutcome {
+        RunOutcome {
+            status,
+            silent: status == RunStatus::Ok,
+            stop_reason: self.stop_reason(),
+            session_key: self.key.clone(),
+            session_id: self.session_id.clone(),
+            started_at: now,
+            ended_at: now,
+            ..RunOutcome::default()
+        }
+    }
+}
