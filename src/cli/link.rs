@@ -50,8 +50,19 @@ impl Link {
         password: Option<&str>,
     ) -> Result<Self, CallError> {
         let snapshot = context.config();
+        let target = Target::resolve(url, &snapshot.env, &snapshot.config, &context.paths.config);
+        Self::to(context, target, token, password)
+    }
+
+    /// Prepares connections to a target chosen by the command.
+    pub fn to(
+        context: &Context,
+        target: Target,
+        token: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Self, CallError> {
+        let snapshot = context.config();
         let (env, config) = (&*snapshot.env, &snapshot.config);
-        let target = Target::resolve(url, env, config, &context.paths.config);
         let credentials = Credentials::resolve(token, password, &target, env, config, |value| {
             context.plain_secret(value)
         });

@@ -52,7 +52,8 @@ impl Credentials {
         if target.source == Source::Remote {
             typed.or(remote).or(|| from_env).or(local)
         } else {
-            typed.or(|| from_env).or(local).or(remote)
+            // The gateway prefers its configuration to its environment, too.
+            typed.or(local).or(|| from_env).or(remote)
         }
     }
 
@@ -94,11 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn typed_then_environment_then_configuration() {
+    fn typed_then_configuration_then_environment() {
         let gateway = || json!({"auth": {"token": "c"}, "remote": {"token": "r"}});
         let env = [("OPENCLAW_GATEWAY_TOKEN", "e")];
         check((None, Some("t")), &env, &gateway(), Some("t"));
-        check((None, None), &env, &gateway(), Some("e"));
+        check((None, None), &env, &gateway(), Some("c"));
+        check((None, None), &env, &json!({"remote": {"token": "r"}}), Some("e"));
         check((None, None), &[], &gateway(), Some("c"));
         check((None, None), &[], &json!({"remote": {"token": "r"}}), Some("r"));
         check((None, None), &[], &json!({"auth": {"token": "  "}}), None);

@@ -193,7 +193,7 @@ impl Lookup<'_> {
     /// The model that answers when none is configured, as far as the answer
     /// needs no network: `Err` means that only a local Ollama could change it
     /// from the value given.
-    fn default_offline(&self) -> Result<String, String> {
+    pub fn default_offline(&self) -> Result<String, String> {
         let standard = format!("{}/{}", reference::DEFAULT_PROVIDER, reference::DEFAULT_MODEL);
         if let Some(primary) = reference::configured(self.config, self.agent).0 {
             return Ok(primary);

@@ -6,6 +6,7 @@
 pub mod chat;
 pub mod gateway;
 pub mod look;
+pub mod models;
 pub mod root;
 pub mod rpc;
 pub mod service;
@@ -42,6 +43,8 @@ pub enum Command {
     Logs(look::LogsArgs),
     /// Look after the chat channels
     Channels(look::ChannelsArgs),
+    /// Show models, and whose keys they travel with
+    Models(models::ModelsArgs),
     /// Send events, control heartbeats, list who is connected
     System(system::SystemArgs),
     /// Open the Control UI
@@ -81,7 +84,13 @@ pub const LATER: &[&str] = &[
     "hooks",
     "memory",
     "message",
-    "models",
+    "models aliases",
+    "models auth",
+    "models fallbacks",
+    "models image-fallbacks",
+    "models scan",
+    "models set",
+    "models set-image",
     "node",
     "nodes",
     "onboard",

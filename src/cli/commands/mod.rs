@@ -7,6 +7,8 @@ pub mod dashboard;
 pub mod gateway_status;
 pub mod health;
 pub mod logs;
+pub mod models;
+pub mod probe;
 pub mod service;
 pub mod shell;
 
@@ -42,6 +44,7 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Channels(args) => match args.command {
             ChannelsCommand::Status(args) => channels::status(context, &args),
         },
+        Command::Models(args) => models::run(context, &args),
         Command::System(args) => call::system(context, &args.command),
         Command::Dashboard(args) => dashboard::run(context, &args),
         Command::Completion(args) => shell::completion(context, &args),
@@ -54,7 +57,7 @@ fn gateway(context: &Context, args: GatewayArgs) -> CommandResult {
     match args.command {
         None | Some(GatewayCommand::Run(_)) => Err(not_yet("gateway run")),
         Some(GatewayCommand::Status(args)) => gateway_status::run(context, &args, &before),
-        Some(GatewayCommand::Probe(_)) => Err(not_yet("gateway probe")),
+        Some(GatewayCommand::Probe(args)) => probe::run(context, &args, &before),
         Some(GatewayCommand::Call(mut args)) => {
             args.rpc.inherit(&before);
             call::gateway_call(context, &args)
@@ -91,9 +94,11 @@ fn heed(command: &Command) -> Heed {
         },
         Command::Daemon(_) | Command::Health(_) | Command::Logs(_) => Heed::Tell,
         Command::Completion(_) | Command::Man(_) => Heed::Nothing,
-        Command::Agent(_) | Command::Channels(_) | Command::System(_) | Command::Dashboard(_) => {
-            Heed::Stop
-        }
+        Command::Agent(_)
+        | Command::Channels(_)
+        | Command::Models(_)
+        | Command::System(_)
+        | Command::Dashboard(_) => Heed::Stop,
     }
 }
 

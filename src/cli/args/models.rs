@@ -1,0 +1,58 @@
+//! `models …`: which models there are and which one answers.
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Clone, Args)]
+pub struct ModelsArgs {
+    /// Agent to look at
+    #[arg(long, value_name = "id", global = true)]
+    pub agent: Option<String>,
+    /// Same as `models status --json`
+    #[arg(long)]
+    pub status_json: bool,
+    /// Same as `models status --plain`
+    #[arg(long)]
+    pub status_plain: bool,
+    #[command(subcommand)]
+    pub command: Option<ModelsCommand>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModelsCommand {
+    /// List the configured models, or all that are known
+    List(ListArgs),
+    /// Show the models in use and whose keys they travel with
+    Status(StatusArgs),
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ListArgs {
+    /// List every known model
+    #[arg(long)]
+    pub all: bool,
+    /// List only models of this host
+    #[arg(long)]
+    pub local: bool,
+    /// List only models of one provider
+    #[arg(long, value_name = "name")]
+    pub provider: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print only the names
+    #[arg(long)]
+    pub plain: bool,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct StatusArgs {
+    /// Exit with 1 if a model in use has no key
+    #[arg(long)]
+    pub check: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print only the model in use
+    #[arg(long)]
+    pub plain: bool,
+}
