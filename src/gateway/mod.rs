@@ -34,7 +34,7 @@ use tokio::time::{self, MissedTickBehavior};
 
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::id;
-use crate::config::{Live, Snapshot, gate};
+use crate::config::{Live, Snapshot, edit, gate, write};
 use crate::gateway::events::Bus;
 use crate::gateway::events::runs::RunEvents;
 use crate::gateway::lock::InstanceLock;
@@ -127,6 +127,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         tracing::info!("{line}");
     }
     let lock = InstanceLock::take(&paths.state, &paths.config).map_err(StartError::Locked)?;
+    let snapshot = persist(&plan, snapshot, &env, &paths);
     let std_listeners = if inherited.is_empty() { bind(&plan).await? } else { inherited };
     let mut listeners = Vec::with_capacity(std_listeners.len());
     let mut addresses = Vec::with_capacity(std_listeners.len());
@@ -174,6 +175,30 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         clock,
     });
     Ok(Gateway { state, listeners, addresses, _lock: lock })
+}
+
+/// Writes what the gate decided, for example a fresh token. A file that cannot
+/// be written costs the setting, not the start.
+fn persist(plan: &gate::Serving, snapshot: Snapshot, env: &Env, paths: &Paths) -> Snapshot {
+    if plan.persist.is_empty() {
+        return snapshot;
+    }
+    let author = write::Author { argv: vec!["gateway".to_owned(), "run".to_owned()] };
+    let written = write::update(paths, env, &author, None, write::Before::Valid, |current| {
+        let mut text = write::source_text(current).to_owned();
+        for (path, value) in &plan.persist {
+            let keys: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
+            text = edit::set(&text, &keys, value)?;
+        }
+        Ok(text)
+    });
+    match written {
+        Ok(written) => written.snapshot,
+        Err(err) => {
+            tracing::warn!(%err, "settings made at this start could not be saved");
+            snapshot
+        }
+    }
 }
 
 async fn bind(plan: &gate::Serving) -> Result<Vec<StdListener>, StartError> {

@@ -9,6 +9,7 @@ pub mod health;
 pub mod logs;
 pub mod models;
 pub mod probe;
+pub mod serve;
 pub mod service;
 pub mod shell;
 
@@ -55,7 +56,8 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
 fn gateway(context: &Context, args: GatewayArgs) -> CommandResult {
     let before = args.run;
     match args.command {
-        None | Some(GatewayCommand::Run(_)) => Err(not_yet("gateway run")),
+        None => serve::run(context, before),
+        Some(GatewayCommand::Run(args)) => serve::run(context, args.over(before)),
         Some(GatewayCommand::Status(args)) => gateway_status::run(context, &args, &before),
         Some(GatewayCommand::Probe(args)) => probe::run(context, &args, &before),
         Some(GatewayCommand::Call(mut args)) => {
