@@ -32,6 +32,12 @@ impl SystemEvents {
         queue.push_back((at_ms, text.to_owned()));
     }
 
+    /// The notes that wait for a session, oldest first.
+    pub(crate) fn peek(&self, key: &str) -> Vec<String> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get(key).into_iter().flatten().map(|(_, text)| text.clone()).collect()
+    }
+
     /// Takes all notes of a session, oldest first.
     pub(crate) fn take(&self, key: &str) -> Vec<(u64, String)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

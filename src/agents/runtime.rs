@@ -23,6 +23,7 @@ use crate::agents::lanes::Lanes;
 use crate::agents::lanes::SessionLane;
 use crate::agents::lanes::SessionLanes;
 use crate::agents::models::Models;
+use crate::agents::providers::ToolSpec;
 use crate::agents::queue;
 use crate::agents::reporter::Reporter;
 use crate::agents::run::EventSink;
@@ -41,7 +42,7 @@ use crate::agents::sessions::read_branch;
 use crate::agents::sessions::row_of;
 use crate::agents::sessions::transcript_path;
 use crate::agents::tools::Tool;
-use crate::agents::tools::Toolbox;
+use crate::agents::tools::{Policy, Toolbox};
 use crate::agents::turn;
 use crate::agents::workspace::Workspaces;
 use crate::base::clock::Clock;
@@ -312,6 +313,11 @@ impl Agents {
         self.inner.system_events.push(key.as_str(), self.inner.clock.now_ms(), text);
     }
 
+    /// Notes that wait for the next prompt of a session, oldest first.
+    pub fn waiting_events(&self, key: &SessionKey) -> Vec<String> {
+        self.inner.system_events.peek(key.as_str())
+    }
+
     /// The workspace of an agent, whether or not it exists.
     pub fn workspace(&self, agent: &str) -> std::path::PathBuf {
         self.inner.workspaces.of(&self.inner.config.load().config, agent)
@@ -325,6 +331,14 @@ impl Agents {
     /// Adds or replaces a tool, for example one of a connected server.
     pub fn add_tool(&self, tool: Arc<dyn Tool>) {
         self.inner.toolbox.add(tool);
+    }
+
+    /// The tools an agent is given with its default model.
+    pub fn effective_tools(&self, agent: &str, owner: bool) -> Vec<ToolSpec> {
+        let (provider, model, _) = self.default_model(Some(agent));
+        let snapshot = self.inner.config.load();
+        let policy = Policy::of(&snapshot.config, agent, &provider, &model, owner);
+        self.inner.toolbox.allowed(&policy).iter().map(|tool| tool.spec()).collect()
     }
 
     /// `tools.catalog`: every tool by group, with the profiles it belongs to.

@@ -5,8 +5,10 @@ pub mod approvals;
 pub mod auth;
 pub mod blocked;
 pub mod boots;
+pub mod cron;
 pub mod events;
 pub mod health;
+pub mod heartbeat;
 pub mod http;
 pub mod limits;
 pub mod listen;
@@ -16,6 +18,7 @@ pub mod options;
 pub mod pairing;
 pub mod presence;
 pub mod rpc;
+pub mod services;
 pub mod shutdown;
 pub mod start;
 pub mod state;
@@ -32,6 +35,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{self, MissedTickBehavior};
 
+use crate::agents::{Agents, AgentsDeps, EventSink};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::id;
 use crate::config::{Live, Snapshot, edit, gate, write};
@@ -153,6 +157,16 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     let gateway = &snapshot.config.gateway;
     let settings = auth::Settings::new(&plan.auth, &gateway.trusted_proxies);
     let limiters = auth::Limiters::new(gateway.auth.rate_limit.as_ref());
+    let runs = Arc::new(RunEvents::new(Arc::clone(&bus)));
+    let (live, lifecycle, env) = (Live::new(snapshot), Lifecycle::default(), Arc::new(env));
+    let agents = Agents::new(AgentsDeps {
+        config: live.clone(),
+        env: Arc::clone(&env),
+        paths: paths.clone(),
+        lifecycle: lifecycle.clone(),
+        clock: Arc::clone(&clock),
+        sink: Arc::clone(&runs) as Arc<dyn EventSink>,
+    });
     let state = Arc::new(State {
         port: addresses.first().map_or(plan.port, SocketAddr::port),
         started_at: clock.now_ms(),
@@ -162,15 +176,17 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         devices: pairing::Devices::new(&paths.state),
         presence: presence::Presence::new(),
         health: health::Health::default(),
-        runs: Arc::new(RunEvents::new(Arc::clone(&bus))),
+        services: services::Services::new(&live.load().config, &paths),
+        agents,
+        runs,
         bus,
         dedupe: limits::Dedupe::default(),
         writes: limits::WriteBudget::default(),
         preauth: limits::PreauthBudget::new(max_preauth),
         phase: watch::Sender::new(Phase::Starting),
-        lifecycle: Lifecycle::default(),
-        config: Live::new(snapshot),
-        env: Arc::new(env),
+        lifecycle,
+        config: live,
+        env,
         paths,
         clock,
     });
@@ -288,6 +304,8 @@ fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &Cancellati
     state.lifecycle.spawn("ping", |stop| async move {
         every(PING_EVERY, stop, || pinging.bus.ping()).await;
     });
+    heartbeat::start(state);
+    cron::runner::start(state);
     let checking = Arc::clone(state);
     state.lifecycle.spawn("health", |stop| async move {
         let mut ticks = time::interval(health::REFRESH_EVERY);

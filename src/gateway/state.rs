@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::agents::Agents;
 use crate::base::clock::Clock;
 use crate::config::Live;
 use crate::gateway::auth;
@@ -14,6 +15,7 @@ use crate::gateway::health::Health;
 use crate::gateway::limits::{Dedupe, PreauthBudget, WriteBudget};
 use crate::gateway::pairing::Devices;
 use crate::gateway::presence::Presence;
+use crate::gateway::services::Services;
 use crate::lifecycle::Lifecycle;
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
@@ -52,6 +54,8 @@ pub struct State {
     pub bus: Arc<Bus>,
     /// Turns what happens in runs into events.
     pub runs: Arc<RunEvents>,
+    pub agents: Agents,
+    pub services: Services,
     pub dedupe: Dedupe,
     pub writes: WriteBudget,
     pub preauth: PreauthBudget,

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::agents::{EventSink, RunBody, RunEvent, RunOutcome};
 use crate::base::id::SessionKey;
 use crate::gateway::events::Bus;
+use crate::gateway::rpc::Caller;
 use crate::protocol::events::Event;
 
 /// Least time between two chat deltas of a run, in milliseconds.
@@ -33,6 +34,8 @@ pub struct View {
     pub session_key: Option<String>,
     /// Whether tool results are shown in full.
     pub verbose: bool,
+    /// Device and connection that started it, and may end it.
+    pub owner: Option<(Option<String>, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,26 @@ impl RunEvents {
         if !run.watchers.iter().any(|id| id == conn_id) {
             run.watchers.push(conn_id.to_owned());
         }
+    }
+
+    /// Notes who starts a run and under which spelling of the session key; a
+    /// client that shows tool events sees this run's.
+    pub fn started_by(&self, run_id: &str, caller: &Caller, typed_key: &str, verbose: bool) {
+        let owner = (caller.device_id.clone(), caller.conn_id.clone());
+        let session_key = (!typed_key.is_empty()).then(|| typed_key.to_owned());
+        self.present(run_id, View { session_key, verbose, owner: Some(owner) });
+        if caller.shows_tools() {
+            self.watch(run_id, &caller.conn_id);
+        }
+    }
+
+    /// Whether the caller's device or connection started a run.
+    pub fn is_owner(&self, run_id: &str, caller: &Caller) -> bool {
+        let runs = self.lock();
+        let owner = runs.get(run_id).and_then(|run| run.view.owner.as_ref());
+        owner.is_some_and(|(device, conn)| {
+            *conn == caller.conn_id || (device.is_some() && *device == caller.device_id)
+        })
     }
 
     /// Forgets a run that never started.

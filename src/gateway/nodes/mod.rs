@@ -2,8 +2,9 @@
 //!
 //! Keeps who is connected and which invocations wait for an answer. What a
 //! connected node may be asked is decided by [`policy`], whether an operator
-//! has approved it by [`pairing`]. Does not send frames.
+//! has approved it by [`pairing`].
 
+pub mod arrival;
 pub mod pairing;
 pub mod policy;
 

@@ -1,8 +1,25 @@
 //! Methods of the control plane: one file per family, one row per method.
 
+mod agent;
+pub mod agents;
+mod approvals;
+mod attachments;
+mod channels;
+mod chat;
+mod cron;
+mod devices;
 pub mod dispatch;
 mod health;
+mod logs;
+mod maintenance;
+mod nodes;
+pub mod params;
+mod sessions;
+mod status;
+mod system;
+mod tools;
 pub mod usage;
+pub mod voice;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +39,25 @@ use crate::protocol::scope::{Role, Scope, Scopes};
 pub type Reply = Result<Value, ErrorShape>;
 
 /// The rows of one family file.
-const FAMILIES: &[&[Method]] = &[health::METHODS];
+const FAMILIES: &[&[Method]] = &[
+    agent::METHODS,
+    agents::METHODS,
+    approvals::METHODS,
+    channels::METHODS,
+    chat::METHODS,
+    cron::METHODS,
+    devices::METHODS,
+    health::METHODS,
+    logs::METHODS,
+    maintenance::METHODS,
+    nodes::METHODS,
+    sessions::METHODS,
+    status::METHODS,
+    system::METHODS,
+    tools::METHODS,
+    usage::METHODS,
+    voice::METHODS,
+];
 
 /// Who calls: a socket, or the gateway itself on behalf of an HTTP request.
 #[derive(Debug, Clone)]

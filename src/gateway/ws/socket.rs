@@ -17,6 +17,7 @@ use crate::gateway::State;
 use crate::gateway::auth::Settings;
 use crate::gateway::events::Connection;
 use crate::gateway::limits::PreauthSlot;
+use crate::gateway::nodes::arrival;
 use crate::gateway::rpc::{self, Caller, Method, dispatch};
 use crate::gateway::ws::greeting::{Admission, Gate, Hello, Rejection};
 use crate::gateway::ws::session::{Session, Step};
@@ -26,7 +27,7 @@ use crate::lifecycle::CancellationToken;
 use crate::protocol::connect::{Features, Granted, HelloOk, Policy, Server, Snapshot};
 use crate::protocol::events::{self, Event};
 use crate::protocol::frame::{self, EventText, Request, close};
-use crate::protocol::scope::Scope;
+use crate::protocol::scope::{Role, Scope};
 
 /// How long a socket may take from accept to `hello-ok`.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -241,6 +242,9 @@ fn welcome(
         "client connected"
     );
     state.bus.join(Connection::new(Arc::clone(&caller), Arc::clone(outbox)));
+    if caller.role == Role::Node {
+        arrival::arrived(state, &caller);
+    }
     let background = Arc::clone(state);
     let id = caller.conn_id.clone();
     state.lifecycle.spawn("first health", |_stop| async move {
@@ -331,6 +335,7 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
     };
     state.bus.leave(&caller.conn_id);
     state.runs.forget_connection(&caller.conn_id);
+    state.services.nodes.remove(&caller.conn_id);
     tracing::info!(
         conn_id = caller.conn_id,
         client = caller.client.label(),

@@ -1,0 +1,464 @@
+//! Jobs that run by the clock.
+//!
+//! Keeps the jobs in step with their file, decides what is due and remembers
+//! what became of each run. Running a job is [`runner`]'s part.
+
+pub mod expr;
+pub mod job;
+pub mod runner;
+pub mod schedule;
+pub mod store;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Map, Value, json};
+use tokio::sync::Notify;
+
+use crate::base::id::uuid;
+use crate::config::Config;
+use crate::gateway::cron::job::{Job, Payload, Schedule};
+use crate::gateway::cron::schedule::ScheduleError;
+use crate::profile::paths::{Paths, expand};
+
+/// Pauses after failed runs, by number of failures in a row.
+const BACKOFF_MS: [u64; 5] = [30_000, 60_000, 300_000, 900_000, 3_600_000];
+
+/// Failures in a row after which a one-time job is given up.
+const ONE_TIME_TRIES: u64 = 3;
+
+/// Why a cron operation failed. Texts are those that clients show.
+#[derive(Debug, thiserror::Error)]
+pub enum CronError {
+    #[error("Error: unknown cron job id: {0}")]
+    Unknown(String),
+    #[error("{0}")]
+    Schedule(#[from] ScheduleError),
+    #[error("Error: {0}")]
+    Invalid(String),
+    #[error("Error: {}: {source}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The jobs of one gateway.
+#[derive(Debug)]
+pub struct Cron {
+    path: PathBuf,
+    book: Mutex<Book>,
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    stamp: store::Stamp,
+    loaded: bool,
+    jobs: Vec<Job>,
+    /// Counts manual runs, for their ids.
+    manual: u64,
+}
+
+/// How a run ended, as far as the job's state is concerned.
+#[derive(Debug, Clone, Default)]
+pub struct Ran {
+    pub status: &'static str,
+    pub error: Option<String>,
+    pub delivered: Option<bool>,
+    pub delivery_status: &'static str,
+}
+
+impl Cron {
+    /// Reads nothing yet.
+    pub fn new(config: &Config, paths: &Paths) -> Self {
+        let path = match config.cron.get("store").and_then(Value::as_str).map(str::trim) {
+            Some(path) if !path.is_empty() => expand(path, &paths.home),
+            _ => paths.state.join("cron/jobs.json"),
+        };
+        Self { path, book: Mutex::default(), bell: Notify::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every job. Blocking, as are all operations.
+    pub fn jobs(&self) -> Result<Vec<Job>, CronError> {
+        Ok(self.open()?.jobs.clone())
+    }
+
+    pub fn add(&self, params: &Value, now: u64) -> Result<Job, CronError> {
+        let mut fields = params.as_object().cloned().unwrap_or_default();
+        fields.retain(|_, value| !value.is_null());
+        fields.insert("id".into(), uuid().into());
+        fields.entry("enabled").or_insert(json!(true));
+        fields.insert("createdAtMs".into(), now.into());
+        fields.insert("updatedAtMs".into(), now.into());
+        fields.insert("state".into(), json!({}));
+        let mut job: Job = read_job(fields)?;
+        if matches!(job.schedule, Schedule::At { .. }) {
+            job.delete_after_run.get_or_insert(true);
+        }
+        if matches!(job.payload, Payload::AgentTurn { .. }) && job.delivery.is_none() {
+            job.delivery = Some(json!({ "mode": "announce" }));
+        }
+        settle(&mut job, now)?;
+        let mut book = self.open()?;
+        book.jobs.push(job.clone());
+        self.save(&mut book)?;
+        Ok(job)
+    }
+
+    pub fn update(&self, id: &str, patch: &Value, now: u64) -> Result<Job, CronError> {
+        let mut book = self.open()?;
+        let index = position(&book, id)?;
+        let before = book.jobs[index].clone();
+        let mut fields = as_map(serde_json::to_value(&before).unwrap_or_default());
+        for (key, value) in patch.as_object().into_iter().flatten() {
+            merge(&mut fields, key, value);
+        }
+        fields.insert("updatedAtMs".into(), now.into());
+        let mut job: Job = read_job(fields)?;
+        let rescheduled = job.schedule != before.schedule || job.enabled != before.enabled;
+        if rescheduled || job.state.next_run_at_ms.is_none() {
+            settle(&mut job, now)?;
+        } else {
+            check(&job)?;
+        }
+        book.jobs[index] = job.clone();
+        self.save(&mut book)?;
+        Ok(job)
+    }
+
+    /// Removes a job; whether it was there.
+    pub fn remove(&self, id: &str) -> Result<bool, CronError> {
+        let mut book = self.open()?;
+        let before = book.jobs.len();
+        book.jobs.retain(|job| job.id != id);
+        let removed = book.jobs.len() < before;
+        if removed {
+            self.save(&mut book)?;
+        }
+        Ok(removed)
+    }
+
+    /// Claims a job for a run by hand. Returns the id of the run, or why not.
+    pub fn claim(
+        &self,
+        id: &str,
+        force: bool,
+        now: u64,
+    ) -> Result<Result<(Job, String), &'static str>, CronError> {
+        let mut book = self.open()?;
+        let index = position(&book, id)?;
+        if book.jobs[index].state.running_at_ms.is_some() {
+            return Ok(Err("already-running"));
+        }
+        let due = book.jobs[index].state.next_run_at_ms.is_some_and(|at| at <= now);
+        let ready = due && book.jobs[index].enabled;
+        if !force && !ready {
+            return Ok(Err("not-due"));
+        }
+        book.manual += 1;
+        let run = format!("manual:{id}:{now}:{}", book.manual);
+        book.jobs[index].state.running_at_ms = Some(now);
+        let job = book.jobs[index].clone();
+        self.save(&mut book)?;
+        Ok(Ok((job, run)))
+    }
+
+    /// Claims every job that is due.
+    pub fn claim_due(&self, now: u64) -> Result<Vec<Job>, CronError> {
+        let mut book = self.open()?;
+        let mut due = Vec::new();
+        for job in &mut book.jobs {
+            let idle = job.enabled && job.state.running_at_ms.is_none();
+            if idle && job.state.next_run_at_ms.is_some_and(|at| at <= now) {
+                job.state.running_at_ms = Some(now);
+                due.push(job.clone());
+            }
+        }
+        if !due.is_empty() {
+            self.save(&mut book)?;
+        }
+        Ok(due)
+    }
+
+    /// Notes how a run ended. Returns the job's next run and whether the job is
+    /// gone now.
+    pub fn finish(
+        &self,
+        id: &str,
+        ran: &Ran,
+        started: u64,
+        now: u64,
+    ) -> Result<(Option<u64>, bool), CronError> {
+        let mut book = self.open()?;
+        let Ok(index) = position(&book, id) else { return Ok((None, true)) };
+        let job = &mut book.jobs[index];
+        let failed = ran.status == "error";
+        let errors = if failed { job.state.consecutive_errors.unwrap_or(0) + 1 } else { 0 };
+        let state = &mut job.state;
+        state.running_at_ms = None;
+        state.last_run_at_ms = Some(started);
+        state.last_run_status = Some(ran.status.into());
+        state.last_status = Some(ran.status.into());
+        state.last_duration_ms = Some(now.saturating_sub(started));
+        state.last_error.clone_from(&ran.error);
+        state.consecutive_errors = Some(errors);
+        state.last_delivered = ran.delivered;
+        state.last_delivery_status = Some(ran.delivery_status.into());
+        let one_time = matches!(job.schedule, Schedule::At { .. });
+        let pause = (errors > 0).then(|| {
+            let step = usize::try_from(errors - 1).unwrap_or(usize::MAX).min(BACKOFF_MS.len() - 1);
+            now + BACKOFF_MS[step]
+        });
+        let mut gone = false;
+        if one_time && !failed {
+            gone = job.delete_after_run == Some(true);
+            job.enabled = false;
+            job.state.next_run_at_ms = None;
+        } else if one_time {
+            job.enabled = errors < ONE_TIME_TRIES;
+            job.state.next_run_at_ms = pause.filter(|_| errors < ONE_TIME_TRIES);
+        } else if job.enabled {
+            let next = job.schedule.next_after(&job.id, now)?;
+            job.state.next_run_at_ms = next.map(|next| next.max(pause.unwrap_or(0)));
+        }
+        let next = job.state.next_run_at_ms;
+        if gone {
+            book.jobs.remove(index);
+        }
+        self.save(&mut book)?;
+        Ok((next, gone))
+    }
+
+    /// After a start: runs that were interrupted are over, and what was missed
+    /// waits for its next turn, single runs excepted, which are made up for.
+    pub fn recover(&self, now: u64) -> Result<(), CronError> {
+        let mut book = self.open()?;
+        let mut changed = false;
+        for job in &mut book.jobs {
+            changed |= job.state.running_at_ms.take().is_some();
+            let missed = job.state.next_run_at_ms.is_none_or(|at| at <= now);
+            if !job.enabled || !missed {
+                continue;
+            }
+            let next = match &job.schedule {
+                Schedule::At { .. } if job.state.last_run_at_ms.is_none() => Some(now),
+                Schedule::At { .. } => continue,
+                schedule => schedule.next_after(&job.id, now).unwrap_or(None),
+            };
+            changed |= job.state.next_run_at_ms != next;
+            job.state.next_run_at_ms = next;
+        }
+        if changed {
+            self.save(&mut book)?;
+        }
+        Ok(())
+    }
+
+    /// When the next job is due.
+    pub fn next_wake(&self) -> Result<Option<u64>, CronError> {
+        let book = self.open()?;
+        let waiting =
+            book.jobs.iter().filter(|job| job.enabled && job.state.running_at_ms.is_none());
+        Ok(waiting.filter_map(|job| job.state.next_run_at_ms).min())
+    }
+
+    /// The jobs, read anew when someone else changed the file.
+    fn open(&self) -> Result<MutexGuard<'_, Book>, CronError> {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = store::stamp(&self.path);
+        if !book.loaded || stamp != book.stamp {
+            book.jobs = store::read(&self.path).map_err(|source| self.failed(source))?;
+            book.stamp = stamp;
+            book.loaded = true;
+        }
+        Ok(book)
+    }
+
+    fn save(&self, book: &mut Book) -> Result<(), CronError> {
+        store::write(&self.path, &book.jobs).map_err(|source| self.failed(source))?;
+        book.stamp = store::stamp(&self.path);
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    fn failed(&self, source: io::Error) -> CronError {
+        CronError::File { path: self.path.clone(), source }
+    }
+}
+
+fn position(book: &Book, id: &str) -> Result<usize, CronError> {
+    let found = book.jobs.iter().position(|job| job.id == id);
+    found.ok_or_else(|| CronError::Unknown(id.to_owned()))
+}
+
+fn read_job(fields: Map<String, Value>) -> Result<Job, CronError> {
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|err| CronError::Invalid(format!("invalid cron job: {err}")))
+}
+
+/// Checks a job and plans its next run.
+fn settle(job: &mut Job, now: u64) -> Result<(), CronError> {
+    check(job)?;
+    job.schedule.normalise(now)?;
+    job.state.next_run_at_ms =
+        if job.enabled { job.schedule.next_after(&job.id, now)? } else { None };
+    Ok(())
+}
+
+/// Notices belong to the main session, turns to a session of their own.
+fn check(job: &Job) -> Result<(), CronError> {
+    let main = job.session_target == "main";
+    let notice = matches!(job.payload, Payload::SystemEvent { .. });
+    if main && !notice {
+        return Err(CronError::Invalid(
+            "main cron jobs require payload.kind=\"systemEvent\"".into(),
+        ));
+    }
+    if !main && notice {
+        return Err(CronError::Invalid(
+            "isolated/current/session cron jobs require payload.kind=\"agentTurn\"".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Applies one key of a patch. Payload, delivery and state are merged, the
+/// rest is replaced; `null` clears.
+fn merge(fields: &mut Map<String, Value>, key: &str, value: &Value) {
+    if value.is_null() {
+        fields.shift_remove(key);
+        return;
+    }
+    let old = fields.get(key).and_then(Value::as_object).cloned();
+    let same_kind =
+        |old: &Map<String, Value>| key != "payload" || old.get("kind") == value.get("kind");
+    if let ("payload" | "delivery" | "state", Some(mut old), Some(new)) =
+        (key, old.filter(same_kind), value.as_object())
+    {
+        for (key, value) in new {
+            if value.is_null() {
+                old.shift_remove(key);
+            } else {
+                old.insert(key.clone(), value.clone());
+            }
+        }
+        fields.insert(key.to_owned(), Value::Object(old));
+    } else {
+        fields.insert(key.to_owned(), value.clone());
+    }
+}
+
+fn as_map(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_795_349_471_140;
+
+    fn cron(dir: &Path) -> Cron {
+        let env = [("HOME", dir.to_str().unwrap())].into_iter().collect();
+        Cron::new(&Config::default(), &Paths::resolve(&env))
+    }
+
+    fn hourly() -> Value {
+        json!({"name": "job1", "schedule": {"kind": "every", "everyMs": 3_600_000},
+            "sessionTarget": "isolated", "wakeMode": "now",
+            "payload": {"kind": "agentTurn", "message": "cron hi"}, "delivery": {"mode": "none"}})
+    }
+
+    #[test]
+    fn a_job_is_added_and_changed_as_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        let job = cron.add(&hourly(), NOW).unwrap();
+        let mut shown = serde_json::to_value(&job).unwrap();
+        shown["id"] = "x".into();
+        let expected = json!({"id": "x", "name": "job1", "enabled": true, "createdAtMs": NOW,
+            "updatedAtMs": NOW,
+            "schedule": {"kind": "every", "everyMs": 3_600_000, "anchorMs": NOW},
+            "sessionTarget": "isolated", "wakeMode": "now",
+            "payload": {"kind": "agentTurn", "message": "cron hi"},
+            "delivery": {"mode": "none"}, "state": {"nextRunAtMs": NOW + 3_600_000}});
+        assert_eq!(shown, expected);
+        assert_eq!(
+            shown.as_object().unwrap().keys().collect::<Vec<_>>(),
+            expected.as_object().unwrap().keys().collect::<Vec<_>>()
+        );
+        let off = cron.update(&job.id, &json!({"enabled": false}), NOW + 36).unwrap();
+        assert_eq!((off.enabled, off.state.next_run_at_ms), (false, None));
+        let renamed = json!({"payload": {"kind": "agentTurn", "model": "a/b"}});
+        let payload = serde_json::to_value(cron.update(&job.id, &renamed, NOW).unwrap().payload);
+        assert_eq!(payload.unwrap()["message"], "cron hi");
+        assert!(cron.remove(&job.id).unwrap());
+        assert!(!cron.remove(&job.id).unwrap());
+        let unknown = cron.update("nope", &json!({}), NOW).unwrap_err().to_string();
+        assert_eq!(unknown, "Error: unknown cron job id: nope");
+    }
+
+    #[test]
+    fn a_failed_run_waits_longer_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        let mut params = hourly();
+        params["schedule"]["everyMs"] = 1000.into();
+        let job = cron.add(&params, NOW).unwrap();
+        let failed = Ran { status: "error", delivery_status: "unknown", ..Ran::default() };
+        let (next, _) = cron.finish(&job.id, &failed, NOW, NOW).unwrap();
+        assert_eq!(next, Some(NOW + 30_000));
+        let (next, _) = cron.finish(&job.id, &failed, NOW, NOW).unwrap();
+        assert_eq!(next, Some(NOW + 60_000));
+        let ok = Ran { status: "ok", delivery_status: "unknown", ..Ran::default() };
+        let (next, _) = cron.finish(&job.id, &ok, NOW, NOW).unwrap();
+        assert_eq!(next, Some(NOW + 1000));
+    }
+
+    #[test]
+    fn a_single_run_that_was_missed_is_made_up_for_and_then_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        let mut params = hourly();
+        params["schedule"] = json!({"kind": "at", "at": "2026-11-22T12:11:12Z"});
+        let job = cron.add(&params, NOW).unwrap();
+        let later = NOW + 86_400_000;
+        cron.recover(later).unwrap();
+        let due = cron.claim_due(later).unwrap();
+        assert_eq!(due.len(), 1);
+        assert_eq!(cron.claim(&job.id, true, later).unwrap().unwrap_err(), "already-running");
+        let ok = Ran { status: "ok", delivery_status: "unknown", ..Ran::default() };
+        assert_eq!(cron.finish(&job.id, &ok, later, later).unwrap(), (None, true));
+        assert_eq!(cron.jobs().unwrap(), []);
+    }
+
+    #[test]
+    fn a_broken_file_is_named_and_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        std::fs::create_dir_all(cron.path().parent().unwrap()).unwrap();
+        std::fs::write(cron.path(), "{oops").unwrap();
+        let err = cron.add(&hourly(), NOW).unwrap_err().to_string();
+        assert!(err.contains("jobs.json"), "{err}");
+        assert_eq!(std::fs::read_to_string(cron.path()).unwrap(), "{oops");
+    }
+
+    #[test]
+    fn payload_and_session_must_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut params = hourly();
+        params["sessionTarget"] = "main".into();
+        let err = cron(dir.path()).add(&params, NOW).unwrap_err().to_string();
+        assert_eq!(err, "Error: main cron jobs require payload.kind=\"systemEvent\"");
+    }
+}

@@ -1,0 +1,280 @@
+//! The task that runs jobs when they are due, and one run of a job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::run::{Lane, Origin};
+use crate::agents::sessions::ResetReason;
+use crate::agents::{RunOutcome, RunRequest, RunStatus};
+use crate::base::id::{SessionKey, uuid};
+use crate::gateway::State;
+use crate::gateway::cron::job::{Job, Payload};
+use crate::gateway::cron::{Ran, store};
+use crate::protocol::events::Event;
+
+/// Longest sleep between looks at the jobs' file.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Pause after the file could not be read.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
+
+/// Whether jobs run by the clock.
+pub fn is_enabled(state: &State) -> bool {
+    let off = state.config.load().config.cron.get("enabled") == Some(&Value::Bool(false));
+    !off && !state.env.is_on("OPENCLAW_SKIP_CRON")
+}
+
+/// Starts the clock.
+pub fn start(state: &Arc<State>) {
+    let lifecycle = state.lifecycle.clone();
+    let state = Arc::clone(state);
+    lifecycle.spawn("cron", move |stop| run(state, stop));
+}
+
+async fn run(state: Arc<State>, stop: CancellationToken) {
+    let recovering = Arc::clone(&state);
+    let recovered = tokio::task::spawn_blocking(move || {
+        let now = recovering.clock.now_ms();
+        recovering.services.cron.recover(now)
+    });
+    if let Ok(Err(err)) = recovered.await {
+        tracing::warn!(%err, "cron jobs not read");
+    }
+    let slots = Arc::new(Semaphore::new(max_runs(&state)));
+    loop {
+        let sleep = match wait_time(&state).await {
+            Some(wait) => wait.min(LONGEST_SLEEP),
+            None => AFTER_FAILURE,
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(sleep) => {}
+            () = state.services.cron.bell.notified() => continue,
+        }
+        if !is_enabled(&state) {
+            continue;
+        }
+        let claiming = Arc::clone(&state);
+        let due = tokio::task::spawn_blocking(move || {
+            claiming.services.cron.claim_due(claiming.clock.now_ms())
+        });
+        let Ok(Ok(due)) = due.await else { continue };
+        for job in due {
+            let (state, slots) = (Arc::clone(&state), Arc::clone(&slots));
+            let lifecycle = state.lifecycle.clone();
+            lifecycle.spawn("cron job", move |_stop| async move {
+                // Closed never: the semaphore outlives its users.
+                let _slot = slots.acquire().await;
+                run_job(&state, job).await;
+            });
+        }
+    }
+}
+
+fn max_runs(state: &State) -> usize {
+    let config = state.config.load();
+    let max = config.config.cron.get("maxConcurrentRuns").and_then(Value::as_u64);
+    max.and_then(|max| usize::try_from(max).ok()).unwrap_or(1).clamp(1, 64)
+}
+
+/// Time until the next job is due; `None` when the jobs cannot be read.
+async fn wait_time(state: &Arc<State>) -> Option<Duration> {
+    let reading = Arc::clone(state);
+    let next =
+        tokio::task::spawn_blocking(move || reading.services.cron.next_wake()).await.ok()?.ok()?;
+    let now = state.clock.now_ms();
+    Some(next.map_or(LONGEST_SLEEP, |at| Duration::from_millis(at.saturating_sub(now))))
+}
+
+/// Runs a claimed job to its end and notes what became of it.
+pub async fn run_job(state: &Arc<State>, job: Job) {
+    let started = state.clock.now_ms();
+    broadcast(state, &job.id, "started", [("runAtMs", started.into())]);
+    let (ran, details) = match &job.payload {
+        Payload::SystemEvent { text } => notice(state, &job, text),
+        Payload::AgentTurn { .. } => turn(state, &job).await,
+    };
+    let ended = state.clock.now_ms();
+    let noting = Arc::clone(state);
+    let (id, result) = (job.id.clone(), ran.clone());
+    let noted = tokio::task::spawn_blocking(move || {
+        noting.services.cron.finish(&id, &result, started, ended)
+    });
+    let (next, gone) = match noted.await {
+        Ok(Ok(noted)) => noted,
+        Ok(Err(err)) => {
+            tracing::warn!(job = job.id, %err, "result of a cron job not kept");
+            (None, false)
+        }
+        Err(_) => (None, false),
+    };
+    let mut event = Map::new();
+    event.insert("status".into(), ran.status.into());
+    if let Some(error) = &ran.error {
+        event.insert("error".into(), error.clone().into());
+    }
+    event.extend(details);
+    if let Some(delivered) = ran.delivered {
+        event.insert("delivered".into(), delivered.into());
+    }
+    event.insert("deliveryStatus".into(), ran.delivery_status.into());
+    event.insert("runAtMs".into(), started.into());
+    event.insert("durationMs".into(), ended.saturating_sub(started).into());
+    if let Some(next) = next {
+        event.insert("nextRunAtMs".into(), next.into());
+    }
+    let mut entry = Map::new();
+    entry.insert("ts".into(), ended.into());
+    entry.insert("jobId".into(), job.id.clone().into());
+    entry.insert("action".into(), "finished".into());
+    entry.extend(event.clone());
+    let (path, id) = (state.services.cron.path().to_owned(), job.id.clone());
+    let logged =
+        tokio::task::spawn_blocking(move || store::append_run(&path, &id, &Value::Object(entry)));
+    if let Ok(Err(err)) = logged.await {
+        tracing::warn!(job = job.id, %err, "cron run log not written");
+    }
+    broadcast(state, &job.id, "finished", event);
+    if gone {
+        broadcast(state, &job.id, "removed", Map::new());
+    }
+}
+
+/// Tells clients what happens to a job.
+pub fn broadcast<K: Into<String>>(
+    state: &State,
+    job_id: &str,
+    action: &str,
+    rest: impl IntoIterator<Item = (K, Value)>,
+) {
+    let mut payload = Map::new();
+    payload.insert("jobId".into(), job_id.into());
+    payload.insert("action".into(), action.into());
+    payload.extend(rest.into_iter().map(|(key, value)| (key.into(), value)));
+    state.bus.broadcast(Event::Cron, &payload);
+}
+
+fn agent_of(state: &State, job: &Job) -> String {
+    match &job.agent_id {
+        Some(agent) => agent.to_lowercase(),
+        None => state.config.load().config.agents.default_id().to_lowercase(),
+    }
+}
+
+/// A notice for the main session, read now or at the next heartbeat.
+fn notice(state: &State, job: &Job, text: &str) -> (Ran, Map<String, Value>) {
+    let key = match &job.session_key {
+        Some(key) => state.agents.sessions().canonical(key),
+        None => SessionKey::main(&agent_of(state, job), "main"),
+    };
+    state.agents.system_event(&key, text);
+    if job.wake_mode == "now" {
+        state.services.heartbeats.request("cron");
+    }
+    let ran = Ran { status: "ok", delivery_status: "not-requested", ..Ran::default() };
+    let mut details = Map::new();
+    details.insert("summary".into(), text.into());
+    (ran, details)
+}
+
+/// A turn of an agent in a session of its own or one that the job names.
+async fn turn(state: &Arc<State>, job: &Job) -> (Ran, Map<String, Value>) {
+    let Payload::AgentTurn {
+        message,
+        model,
+        fallbacks,
+        thinking,
+        timeout_seconds,
+        tools_allow,
+        ..
+    } = &job.payload
+    else {
+        return (failed("the job has no message".to_owned()), Map::new());
+    };
+    let agent = agent_of(state, job);
+    let sessions = state.agents.sessions();
+    let named = job.session_target.strip_prefix("session:").map(str::to_owned);
+    let current = job.session_key.clone().filter(|_| job.session_target == "current");
+    let key = if let Some(key) = named.or(current) {
+        sessions.canonical(&key)
+    } else {
+        let key = SessionKey::new(format!("agent:{agent}:cron:{}", job.id));
+        // Isolated runs start with an empty conversation.
+        if let Ok(Some(_)) = sessions.entry(&key).await
+            && let Err(err) = sessions.reset(key.as_str(), ResetReason::New).await
+        {
+            return (failed(err.to_string()), Map::new());
+        }
+        key
+    };
+    let now = i64::try_from(state.clock.now_ms()).unwrap_or(i64::MAX);
+    let at = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
+    let at = at.to_zoned(jiff::tz::TimeZone::system());
+    let request = RunRequest {
+        run_id: uuid(),
+        agent: Some(agent),
+        session_key: Some(key.clone()),
+        message: format!(
+            "[cron:{} {}] {message}\nCurrent time: {}",
+            job.id,
+            job.name,
+            at.strftime("%A, %B %-d, %Y %H:%M (%Q)")
+        ),
+        model: model.clone(),
+        fallbacks: fallbacks.clone(),
+        thinking: thinking.clone(),
+        timeout: timeout_seconds.filter(|s| *s > 0).map(Duration::from_secs),
+        tools_allow: tools_allow.clone(),
+        lane: Lane::Cron,
+        origin: Origin { surface: Some("cron".into()), ..Origin::default() },
+        owner: true,
+        ..RunRequest::default()
+    };
+    match state.agents.submit(request).await {
+        Ok(handle) => {
+            let outcome = handle.outcome().await;
+            (judged(&outcome), details(&outcome, &key))
+        }
+        Err(err) => (failed(err.to_string()), Map::new()),
+    }
+}
+
+fn judged(outcome: &RunOutcome) -> Ran {
+    if outcome.status == RunStatus::Ok {
+        return Ran {
+            status: "ok",
+            error: None,
+            delivered: Some(false),
+            delivery_status: "not-delivered",
+        };
+    }
+    let why = outcome.error.clone().or_else(|| outcome.stop_reason.clone());
+    failed(why.unwrap_or_else(|| "the run did not finish".to_owned()))
+}
+
+fn failed(error: String) -> Ran {
+    Ran { status: "error", error: Some(error), delivered: Some(false), delivery_status: "unknown" }
+}
+
+fn details(outcome: &RunOutcome, key: &SessionKey) -> Map<String, Value> {
+    let mut details = Map::new();
+    if !outcome.text.is_empty() {
+        details.insert("summary".into(), outcome.text.clone().into());
+    }
+    details.insert("sessionId".into(), outcome.session_id.clone().into());
+    details.insert("sessionKey".into(), key.as_str().into());
+    details.insert("model".into(), outcome.model.clone().into());
+    details.insert("provider".into(), outcome.provider.clone().into());
+    details.insert(
+        "usage".into(),
+        json!({
+            "input_tokens": outcome.usage.input,
+            "output_tokens": outcome.usage.output,
+            "total_tokens": outcome.last_call.prompt(),
+        }),
+    );
+    details
+}

@@ -1,0 +1,145 @@
+//! When a schedule fires next. Pure over the clock's reading.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
+
+use crate::gateway::cron::expr::{Expr, ExprError};
+use crate::gateway::cron::job::Schedule;
+
+/// Jobs at the top of the hour are spread over this much.
+const STAGGER_MS: u64 = 300_000;
+
+/// Why a schedule cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    #[error(transparent)]
+    Expr(#[from] ExprError),
+    #[error("RangeError: Invalid time zone specified: {0}")]
+    Zone(String),
+    #[error("invalid cron schedule: \"{0}\" is not a point in time")]
+    At(String),
+}
+
+impl Schedule {
+    /// Checks the schedule and brings it into the form that is kept.
+    pub fn normalise(&mut self, now: u64) -> Result<(), ScheduleError> {
+        match self {
+            Self::At { at } => {
+                *at = iso(parse_at(at)?);
+            }
+            Self::Every { anchor_ms, .. } => {
+                anchor_ms.get_or_insert(now);
+            }
+            Self::Cron { expr, tz, .. } => {
+                Expr::parse(expr)?;
+                zone(tz.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first moment after `after` at which a job with this id fires.
+    pub fn next_after(&self, job_id: &str, after: u64) -> Result<Option<u64>, ScheduleError> {
+        Ok(match self {
+            Self::At { at } => Some(parse_at(at)?).filter(|at| *at > after),
+            Self::Every { every_ms, anchor_ms } => {
+                let (every, anchor) = ((*every_ms).max(1), anchor_ms.unwrap_or(0));
+                if after < anchor {
+                    Some(anchor)
+                } else {
+                    let passed = (after - anchor) / every + 1;
+                    anchor.checked_add(passed.saturating_mul(every))
+                }
+            }
+            Self::Cron { expr, tz, stagger_ms } => {
+                let expr = Expr::parse(expr)?;
+                let default = if expr.is_top_of_hour() { STAGGER_MS } else { 0 };
+                let offset = stagger(job_id, stagger_ms.unwrap_or(default));
+                // A staggered match may lie before `after` without its offset.
+                let base = after.saturating_sub(offset);
+                expr.next_after(base, &zone(tz.as_deref())?).map(|at| at + offset)
+            }
+        })
+    }
+}
+
+/// Where in the window a job starts: always the same for one job.
+fn stagger(job_id: &str, window_ms: u64) -> u64 {
+    if window_ms <= 1 {
+        return 0;
+    }
+    let digest = Sha256::digest(job_id.as_bytes());
+    let number = digest.iter().take(4).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    number % window_ms
+}
+
+fn zone(name: Option<&str>) -> Result<TimeZone, ScheduleError> {
+    match name.map(str::trim).filter(|name| !name.is_empty()) {
+        None => Ok(TimeZone::system()),
+        Some(name) => TimeZone::get(name).map_err(|_unknown| ScheduleError::Zone(name.to_owned())),
+    }
+}
+
+/// Milliseconds since the Unix epoch of an ISO time; without a zone it is UTC.
+fn parse_at(text: &str) -> Result<u64, ScheduleError> {
+    let text = text.trim();
+    let bad = || ScheduleError::At(text.to_owned());
+    let stamp = text
+        .parse::<Timestamp>()
+        .ok()
+        .or_else(|| {
+            let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+            Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
+        })
+        .or_else(|| Timestamp::from_millisecond(text.parse().ok()?).ok())
+        .ok_or_else(bad)?;
+    u64::try_from(stamp.as_millisecond()).map_err(|_| bad())
+}
+
+fn iso(ms: u64) -> String {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    format!("{:.3}", Timestamp::from_millisecond(ms).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_keeps_its_anchor() {
+        let every = Schedule::Every { every_ms: 1000, anchor_ms: Some(500) };
+        assert_eq!(every.next_after("j", 100).unwrap(), Some(500));
+        assert_eq!(every.next_after("j", 500).unwrap(), Some(1500));
+        assert_eq!(every.next_after("j", 2600).unwrap(), Some(3500));
+    }
+
+    #[test]
+    fn a_single_time_is_kept_in_one_spelling_and_passes() {
+        let mut at = Schedule::At { at: "2027-01-01T00:00:00Z".into() };
+        at.normalise(0).unwrap();
+        assert_eq!(at, Schedule::At { at: "2027-01-01T00:00:00.000Z".into() });
+        assert_eq!(at.next_after("j", 0).unwrap(), Some(1_798_761_600_000));
+        assert_eq!(at.next_after("j", 1_798_761_600_000).unwrap(), None);
+        let mut bad = Schedule::At { at: "tomorrow".into() };
+        assert!(bad.normalise(0).is_err());
+    }
+
+    #[test]
+    fn the_top_of_the_hour_is_spread_unless_told_otherwise() {
+        let cron = |stagger_ms| Schedule::Cron {
+            expr: "0 9 * * *".into(),
+            tz: Some("UTC".into()),
+            stagger_ms,
+        };
+        let exact = cron(Some(0)).next_after("j", 0).unwrap().unwrap();
+        assert_eq!(exact, 9 * 3_600_000);
+        let spread = cron(None).next_after("j", 0).unwrap().unwrap();
+        assert!((exact..exact + STAGGER_MS).contains(&spread));
+        let following = cron(None).next_after("j", spread).unwrap().unwrap();
+        assert_eq!(following, spread + 86_400_000);
+        let zone =
+            Schedule::Cron { expr: "* * * * *".into(), tz: Some("Mars".into()), stagger_ms: None };
+        assert!(zone.next_after("j", 0).is_err());
+    }
+}

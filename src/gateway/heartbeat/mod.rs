@@ -1,0 +1,86 @@
+//! Heartbeats: now and then an agent looks whether something needs attention.
+//!
+//! One background task sleeps until the next beat or until someone asks for
+//! one. Results are kept for `last-heartbeat` and broadcast as `heartbeat`.
+
+pub mod plan;
+mod runner;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+pub use plan::Plan;
+pub use runner::start;
+
+/// Switch, last result and the bell of the heartbeat task.
+#[derive(Debug)]
+pub struct Heartbeats {
+    enabled: AtomicBool,
+    last: Mutex<Value>,
+    asked: Mutex<Option<&'static str>>,
+    bell: Notify,
+}
+
+impl Default for Heartbeats {
+    fn default() -> Self {
+        Self {
+            enabled: AtomicBool::new(true),
+            last: Mutex::default(),
+            asked: Mutex::default(),
+            bell: Notify::new(),
+        }
+    }
+}
+
+impl Heartbeats {
+    /// Asks for a beat now. With heartbeats switched off nothing happens.
+    pub fn request(&self, reason: &'static str) {
+        if self.is_enabled() {
+            *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Switches heartbeats on or off until the gateway restarts.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
+        self.bell.notify_one();
+    }
+
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// The last result, `null` before the first.
+    pub fn last(&self) -> Value {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, result: Value) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = result;
+    }
+
+    fn take_request(&self) -> Option<&'static str> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switched_off_heart_does_not_answer() {
+        let heartbeats = Heartbeats::default();
+        assert_eq!(heartbeats.last(), Value::Null);
+        heartbeats.set_enabled(false);
+        heartbeats.request("wake");
+        assert_eq!(heartbeats.take_request(), None);
+        heartbeats.set_enabled(true);
+        heartbeats.request("wake");
+        assert_eq!(heartbeats.take_request(), Some("wake"));
+    }
+}

@@ -1,0 +1,222 @@
+//! The task that beats.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::run::{Lane, Origin};
+use crate::agents::{RunRequest, RunStatus};
+use crate::base::id::{SessionKey, uuid};
+use crate::gateway::State;
+use crate::gateway::heartbeat::Plan;
+use crate::gateway::rpc::agents::{agent_ids, workspace};
+use crate::protocol::events::Event;
+
+/// Longest sleep: changes of the configuration are noticed at the latest then.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Starts the heartbeat task.
+pub fn start(state: &Arc<State>) {
+    let lifecycle = state.lifecycle.clone();
+    let state = Arc::clone(state);
+    lifecycle.spawn("heartbeats", move |stop| run(state, stop));
+}
+
+async fn run(state: Arc<State>, stop: CancellationToken) {
+    let mut due: HashMap<String, u64> = HashMap::new();
+    loop {
+        let now = state.clock.now_ms();
+        let plans = plans(&state);
+        due.retain(|agent, _| plans.iter().any(|(id, _)| id == agent));
+        for (agent, every) in &plans {
+            due.entry(agent.clone()).or_insert(now + every);
+        }
+        let next = due.values().min().map_or(LONGEST_SLEEP, |at| {
+            Duration::from_millis(at.saturating_sub(now)).min(LONGEST_SLEEP)
+        });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(next) => {}
+            () = state.services.heartbeats.bell.notified() => {}
+        }
+        let asked = state.services.heartbeats.take_request();
+        if !state.services.heartbeats.is_enabled() {
+            continue;
+        }
+        let now = state.clock.now_ms();
+        if let Some(reason) = asked {
+            let agent = state.config.load().config.agents.default_id().to_lowercase();
+            beat(&state, &agent, Some(reason)).await;
+        }
+        for (agent, every) in plans {
+            if due.get(&agent).is_some_and(|at| *at <= now) {
+                due.insert(agent.clone(), now + every);
+                beat(&state, &agent, None).await;
+            }
+        }
+    }
+}
+
+/// Agents whose heart beats, with their period in milliseconds.
+fn plans(state: &State) -> Vec<(String, u64)> {
+    let snapshot = state.config.load();
+    agent_ids(&snapshot.config, &state.paths)
+        .into_iter()
+        .filter_map(|agent| {
+            let plan = Plan::of(&snapshot.config, &agent);
+            plan.every_ms().filter(|_| plan.is_on()).map(|every| (agent, every))
+        })
+        .collect()
+}
+
+/// One beat: ask the agent, keep and tell the result.
+async fn beat(state: &Arc<State>, agent: &str, asked: Option<&'static str>) {
+    let snapshot = state.config.load();
+    let plan = Plan::of(&snapshot.config, agent);
+    let started = state.clock.now_ms();
+    let key = SessionKey::main(agent, "main");
+    if state.agents.active().iter().any(|run| run.session_key.as_ref() == Some(&key)) {
+        finish(state, skipped(started, "requests-in-flight"));
+        return;
+    }
+    let default = agent == snapshot.config.agents.default_id().to_lowercase();
+    let workspace = workspace::dir(&snapshot.config, &state.paths, agent, default);
+    let waiting = !state.agents.waiting_events(&key).is_empty();
+    if asked.is_none() && !waiting && nothing_to_do(&workspace).await {
+        finish(state, skipped(started, "empty-heartbeat-file"));
+        return;
+    }
+    let request = RunRequest {
+        run_id: uuid(),
+        agent: Some(agent.to_owned()),
+        session_key: Some(key),
+        message: prompt(&plan, &workspace, started),
+        model: plan.model.clone(),
+        lane: Lane::Main,
+        origin: Origin { surface: Some("heartbeat".into()), ..Origin::default() },
+        owner: true,
+        heartbeat: true,
+        ..RunRequest::default()
+    };
+    let result = match state.agents.submit(request).await {
+        Ok(handle) => {
+            let outcome = handle.outcome().await;
+            let ended = state.clock.now_ms();
+            let mut result = match outcome.status {
+                RunStatus::Ok => answered(&plan, &outcome.text),
+                _ => failed(outcome.error.as_deref().unwrap_or("the run did not finish")),
+            };
+            result.insert("durationMs".into(), ended.saturating_sub(started).into());
+            result
+        }
+        Err(err) => failed(&err.to_string()),
+    };
+    finish(state, stamped(started, result));
+}
+
+fn finish(state: &State, result: Value) {
+    state.bus.broadcast(Event::Heartbeat, &result);
+    state.services.heartbeats.keep(result);
+}
+
+/// What the reply means. Without a connected channel nothing is delivered.
+fn answered(plan: &Plan, text: &str) -> Map<String, Value> {
+    let mut result = Map::new();
+    let text = text.trim();
+    let remark = text.replace("HEARTBEAT_OK", "");
+    let max = usize::try_from(plan.ack_max_chars).unwrap_or(usize::MAX);
+    if text.is_empty() {
+        result.insert("status".into(), "ok-empty".into());
+    } else if text.contains("HEARTBEAT_OK") && remark.trim().chars().count() <= max {
+        result.insert("status".into(), "ok-token".into());
+    } else {
+        let reason = if plan.target == "none" { "target-none" } else { "no-target" };
+        result.insert("status".into(), "skipped".into());
+        result.insert("reason".into(), reason.into());
+        result.insert("preview".into(), text.chars().take(200).collect::<String>().into());
+        result.insert("hasMedia".into(), false.into());
+    }
+    result
+}
+
+fn failed(reason: &str) -> Map<String, Value> {
+    let mut result = Map::new();
+    result.insert("status".into(), "failed".into());
+    result.insert("reason".into(), reason.into());
+    result.insert("indicatorType".into(), "error".into());
+    result
+}
+
+fn skipped(at: u64, reason: &str) -> Value {
+    json!({ "ts": at, "status": "skipped", "reason": reason, "durationMs": 0 })
+}
+
+fn stamped(at: u64, result: Map<String, Value>) -> Value {
+    let mut whole = Map::new();
+    whole.insert("ts".into(), at.into());
+    whole.extend(result);
+    Value::Object(whole)
+}
+
+fn prompt(plan: &Plan, workspace: &Path, now: u64) -> String {
+    let at = i64::try_from(now).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let at = at.unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
+    let file = workspace.join("HEARTBEAT.md");
+    format!(
+        "{}\nWorkspace file: {}\nCurrent time: {}",
+        plan.prompt,
+        file.display(),
+        at.strftime("%A, %B %-d, %Y %H:%M (%Q)")
+    )
+}
+
+/// Whether `HEARTBEAT.md` exists and holds nothing but headings and comments.
+async fn nothing_to_do(workspace: &Path) -> bool {
+    match tokio::fs::read_to_string(workspace.join("HEARTBEAT.md")).await {
+        Ok(text) => is_effectively_empty(&text),
+        Err(_) => false,
+    }
+}
+
+fn is_effectively_empty(text: &str) -> bool {
+    let mut in_comment = false;
+    text.lines().map(str::trim).all(|line| {
+        if in_comment {
+            in_comment = !line.contains("-->");
+            return true;
+        }
+        if line.starts_with("<!--") {
+            in_comment = !line.contains("-->");
+            return true;
+        }
+        let empty_item = matches!(line, "-" | "*" | "- [ ]" | "* [ ]");
+        line.is_empty() || empty_item || line.starts_with('#')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_judged_by_its_token_and_length() {
+        let plan = Plan::of(&crate::config::Config::default(), "main");
+        let status = |text: &str| answered(&plan, text)["status"].clone();
+        assert_eq!(status("HEARTBEAT_OK"), "ok-token");
+        assert_eq!(status("All calm. HEARTBEAT_OK"), "ok-token");
+        assert_eq!(status(""), "ok-empty");
+        let long = format!("HEARTBEAT_OK {}", "x".repeat(301));
+        assert_eq!(status(&long), "skipped");
+        assert_eq!(answered(&plan, "Look!")["reason"], "target-none");
+    }
+
+    #[test]
+    fn headings_and_comments_are_nothing_to_do() {
+        assert!(is_effectively_empty("# HEARTBEAT\n\n<!-- add\ntasks -->\n- [ ]\n"));
+        assert!(!is_effectively_empty("# HEARTBEAT\n- water the plants\n"));
+    }
+}

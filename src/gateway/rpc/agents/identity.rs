@@ -1,0 +1,87 @@
+//! How an agent introduces itself: name, avatar and emoji.
+//!
+//! `ui.assistant` comes first, then the agent's own `identity`, then what the
+//! agent wrote about itself into `IDENTITY.md`.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::config::Config;
+
+/// Longest name and avatar that are passed on, in characters.
+const MAX_NAME: usize = 50;
+const MAX_AVATAR: usize = 200;
+
+/// Result of `agent.identity.get`. Reads the workspace.
+pub fn of(config: &Config, workspace: &Path, agent: &str) -> Value {
+    let ui = config.ui.get("assistant").and_then(Value::as_object).cloned().unwrap_or_default();
+    let own = config.agents.get(agent).map(|agent| agent.identity.clone()).unwrap_or_default();
+    let written = fs::read_to_string(workspace.join("IDENTITY.md"))
+        .map(|text| written_fields(&text))
+        .unwrap_or_default();
+    let find = |sources: &[&Map<String, Value>], keys: &[&str]| -> Option<String> {
+        sources.iter().find_map(|source| {
+            keys.iter().find_map(|key| {
+                let text = source.get(*key)?.as_str()?.trim();
+                (!text.is_empty()).then(|| text.to_owned())
+            })
+        })
+    };
+    let name = find(&[&ui, &own, &written], &["name"]).unwrap_or_else(|| "Assistant".into());
+    let avatar = find(&[&ui, &own, &written], &["avatar", "emoji"]).unwrap_or_else(|| "A".into());
+    let mut identity = Map::new();
+    identity.insert("agentId".into(), agent.into());
+    identity.insert("name".into(), cut(&name, MAX_NAME).into());
+    let avatar = if avatar.starts_with("data:") { avatar } else { cut(&avatar, MAX_AVATAR) };
+    identity.insert("avatar".into(), avatar.into());
+    if let Some(emoji) = find(&[&own, &written], &["emoji"]) {
+        identity.insert("emoji".into(), json!(emoji));
+    }
+    Value::Object(identity)
+}
+
+/// `- **Name:** Claw` and the like. Placeholders in parentheses or underscores
+/// are not values.
+fn written_fields(text: &str) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for line in text.lines() {
+        let line = line.trim().trim_start_matches(['-', '*', ' ']);
+        let Some((key, value)) = line.split_once(':') else { continue };
+        let key = key.trim_matches(['*', '_', ' ']).to_lowercase();
+        let value = value.trim().trim_start_matches(['*', ' ']).trim();
+        let placeholder = value.starts_with(['(', '_']) || value.is_empty();
+        if matches!(key.as_str(), "name" | "emoji" | "avatar") && !placeholder {
+            fields.entry(key).or_insert_with(|| value.into());
+        }
+    }
+    fields
+}
+
+fn cut(text: &str, max: usize) -> String {
+    text.chars().take(max).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_agent_is_an_assistant() {
+        let expected = json!({"agentId": "main", "name": "Assistant", "avatar": "A"});
+        assert_eq!(of(&Config::default(), Path::new("/nowhere"), "main"), expected);
+    }
+
+    #[test]
+    fn what_the_agent_wrote_counts_unless_configured_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "# Me\n- **Name:** Claw\n- **Emoji:** 🦀\n- **Avatar:** _(path)_\n";
+        fs::write(dir.path().join("IDENTITY.md"), text).unwrap();
+        let expected = json!({"agentId": "main", "name": "Claw", "avatar": "🦀", "emoji": "🦀"});
+        assert_eq!(of(&Config::default(), dir.path(), "main"), expected);
+        let config: Config =
+            serde_json::from_value(json!({"ui": {"assistant": {"name": "Boss"}}})).unwrap();
+        assert_eq!(of(&config, dir.path(), "main")["name"], "Boss");
+    }
+}

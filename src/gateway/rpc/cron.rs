@@ -1,0 +1,256 @@
+//! `cron.*`: jobs that run by the clock.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::gateway::cron::job::Job;
+use crate::gateway::cron::{Cron, CronError, runner, store};
+use crate::gateway::rpc::params::{blocking, flag, text, texts, uint};
+use crate::gateway::rpc::{Call, Method, Reply};
+use crate::protocol::error::ErrorShape;
+
+pub(crate) const METHODS: &[Method] = &[
+    Method { name: "cron.list", run: |call| Box::pin(list(call)) },
+    Method { name: "cron.status", run: |call| Box::pin(status(call)) },
+    Method { name: "cron.add", run: |call| Box::pin(add(call)) },
+    Method { name: "cron.update", run: |call| Box::pin(update(call)) },
+    Method { name: "cron.remove", run: |call| Box::pin(remove(call)) },
+    Method { name: "cron.run", run: |call| Box::pin(run(call)) },
+    Method { name: "cron.runs", run: |call| Box::pin(runs(call)) },
+];
+
+const PAGE: usize = 50;
+const LONGEST_PAGE: usize = 200;
+
+impl From<CronError> for ErrorShape {
+    fn from(err: CronError) -> Self {
+        Self::unavailable(err.to_string())
+    }
+}
+
+async fn list(call: Call) -> Reply {
+    blocking(move || {
+        let jobs = selected(cron(&call).jobs()?, &call.params);
+        let default = if jobs.is_empty() { PAGE } else { jobs.len() };
+        Ok(page("jobs", jobs.iter().map(|job| json!(job)).collect(), &call.params, default))
+    })
+    .await
+}
+
+/// The jobs a caller asks for, in the order asked for.
+fn selected(mut jobs: Vec<Job>, params: &Value) -> Vec<Job> {
+    let all = flag(params, "includeDisabled") == Some(true);
+    let wanted = text(params, "enabled").unwrap_or(if all { "all" } else { "enabled" });
+    jobs.retain(|job| match wanted {
+        "enabled" => job.enabled,
+        "disabled" => !job.enabled,
+        _ => true,
+    });
+    if let Some(query) = text(params, "query").map(str::to_lowercase) {
+        jobs.retain(|job| {
+            let agent = job.agent_id.as_deref();
+            let texts = [Some(job.name.as_str()), job.description.as_deref(), agent, Some(&job.id)];
+            texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&query))
+        });
+    }
+    match text(params, "sortBy") {
+        Some("name") => jobs.sort_by_key(|job| job.name.to_lowercase()),
+        Some("updatedAtMs") => jobs.sort_by_key(|job| job.updated_at_ms),
+        // Jobs without a next run come last.
+        _ => jobs.sort_by_key(|job| {
+            (job.state.next_run_at_ms.unwrap_or(u64::MAX), job.name.to_lowercase())
+        }),
+    }
+    if text(params, "sortDir") == Some("desc") {
+        jobs.reverse();
+    }
+    jobs
+}
+
+/// One page of a list, with how to get the next one.
+fn page(name: &str, items: Vec<Value>, params: &Value, default: usize) -> Value {
+    let number = |key: &str| uint(params, key).and_then(|number| usize::try_from(number).ok());
+    let total = items.len();
+    let limit = number("limit").unwrap_or(default).clamp(1, LONGEST_PAGE);
+    let offset = number("offset").unwrap_or(0).min(total);
+    let items: Vec<Value> = items.into_iter().skip(offset).take(limit).collect();
+    let end = offset + items.len();
+    let more = end < total;
+    json!({
+        name: items,
+        "total": total,
+        "offset": offset,
+        "limit": limit,
+        "hasMore": more,
+        "nextOffset": more.then_some(end),
+    })
+}
+
+async fn status(call: Call) -> Reply {
+    blocking(move || {
+        let enabled = runner::is_enabled(&call.state);
+        let cron = cron(&call);
+        let next = if enabled { cron.next_wake()? } else { None };
+        Ok(json!({
+            "enabled": enabled,
+            "storePath": cron.path(),
+            "jobs": cron.jobs()?.len(),
+            "nextWakeAtMs": next,
+        }))
+    })
+    .await
+}
+
+async fn add(call: Call) -> Reply {
+    blocking(move || {
+        let job = cron(&call).add(&call.params, call.now())?;
+        announce(&call, &job, "added");
+        Ok(json!(job))
+    })
+    .await
+}
+
+async fn update(call: Call) -> Reply {
+    blocking(move || {
+        let job = cron(&call).update(&id_of(&call)?, &call.params["patch"], call.now())?;
+        announce(&call, &job, "updated");
+        Ok(json!(job))
+    })
+    .await
+}
+
+fn announce(call: &Call, job: &Job, action: &str) {
+    let next = job.state.next_run_at_ms.map(|at| ("nextRunAtMs", Value::from(at)));
+    runner::broadcast(&call.state, &job.id, action, next);
+}
+
+async fn remove(call: Call) -> Reply {
+    blocking(move || {
+        let id = id_of(&call)?;
+        let removed = cron(&call).remove(&id)?;
+        if removed {
+            runner::broadcast(&call.state, &id, "removed", None::<(String, Value)>);
+        }
+        Ok(json!({ "ok": true, "removed": removed }))
+    })
+    .await
+}
+
+async fn run(call: Call) -> Reply {
+    let id = id_of(&call)?;
+    let force = text(&call.params, "mode") != Some("due");
+    let state = Arc::clone(&call.state);
+    let claimed = blocking(move || {
+        let now = state.clock.now_ms();
+        Ok(state.services.cron.claim(&id, force, now)?)
+    })
+    .await?;
+    match claimed {
+        Ok((job, run_id)) => {
+            let state = Arc::clone(&call.state);
+            call.state.lifecycle.spawn("cron job", move |_stop| async move {
+                runner::run_job(&state, job).await;
+            });
+            Ok(json!({ "ok": true, "enqueued": true, "runId": run_id }))
+        }
+        Err(reason) => Ok(json!({ "ok": true, "ran": false, "reason": reason })),
+    }
+}
+
+async fn runs(call: Call) -> Reply {
+    blocking(move || {
+        let cron = cron(&call);
+        let id = text(&call.params, "id").or_else(|| text(&call.params, "jobId"));
+        let all = text(&call.params, "scope").unwrap_or(if id.is_some() { "job" } else { "all" });
+        let jobs = cron.jobs()?;
+        let mut entries = Vec::new();
+        let ids = match (all, id) {
+            ("job", None) => {
+                return Err(ErrorShape::invalid("invalid cron.runs params: missing id"));
+            }
+            ("job", Some(id)) => vec![id.to_owned()],
+            _ => store::logged_jobs(cron.path()),
+        };
+        for id in ids {
+            let name = jobs.iter().find(|job| job.id == id).map(|job| job.name.clone());
+            for mut entry in store::read_runs(cron.path(), &id) {
+                if let Some(name) = &name {
+                    entry["jobName"] = name.clone().into();
+                }
+                entries.push(entry);
+            }
+        }
+        Ok(page("entries", matching(entries, &call.params), &call.params, PAGE))
+    })
+    .await
+}
+
+/// The runs a caller asks for, newest first unless told otherwise.
+fn matching(mut entries: Vec<Value>, params: &Value) -> Vec<Value> {
+    for (list, one, field) in
+        [("statuses", "status", "status"), ("deliveryStatuses", "deliveryStatus", "deliveryStatus")]
+    {
+        let wanted = texts(params, list).or_else(|| {
+            text(params, one).filter(|one| *one != "all").map(|one| vec![one.to_owned()])
+        });
+        if let Some(wanted) = wanted {
+            entries.retain(|entry| {
+                entry[field].as_str().is_some_and(|value| wanted.iter().any(|one| one == value))
+            });
+        }
+    }
+    if let Some(query) = text(params, "query").map(str::to_lowercase) {
+        entries.retain(|entry| {
+            ["summary", "error", "jobName", "jobId"].iter().any(|key| {
+                entry[*key].as_str().is_some_and(|text| text.to_lowercase().contains(&query))
+            })
+        });
+    }
+    entries.sort_by_key(|entry| entry["ts"].as_u64().unwrap_or(0));
+    if text(params, "sortDir") != Some("asc") {
+        entries.reverse();
+    }
+    entries
+}
+
+fn cron(call: &Call) -> &Cron {
+    &call.state.services.cron
+}
+
+fn id_of(call: &Call) -> Result<String, ErrorShape> {
+    let id = text(&call.params, "id").or_else(|| text(&call.params, "jobId"));
+    id.map(str::to_owned)
+        .ok_or_else(|| ErrorShape::invalid(format!("invalid {} params: missing id", call.method)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_is_paged_as_recorded() {
+        let expected = json!({"jobs": [], "total": 0, "offset": 0, "limit": 50,
+            "hasMore": false, "nextOffset": null});
+        assert_eq!(page("jobs", Vec::new(), &json!({}), PAGE), expected);
+        let items: Vec<Value> = (0..5).map(Value::from).collect();
+        let second = page("jobs", items, &json!({"limit": 2, "offset": 2}), PAGE);
+        assert_eq!(second["jobs"], json!([2, 3]));
+        assert_eq!((&second["hasMore"], &second["nextOffset"]), (&json!(true), &json!(4)));
+    }
+
+    #[test]
+    fn runs_are_filtered_and_newest_first() {
+        let entries = vec![
+            json!({"ts": 1, "status": "ok", "summary": "Alpha"}),
+            json!({"ts": 2, "status": "error", "error": "beta"}),
+            json!({"ts": 3, "status": "ok"}),
+        ];
+        let ids = |params: Value| -> Vec<u64> {
+            matching(entries.clone(), &params).iter().map(|e| e["ts"].as_u64().unwrap()).collect()
+        };
+        assert_eq!(ids(json!({"status": "all"})), [3, 2, 1]);
+        assert_eq!(ids(json!({"statuses": ["ok"], "sortDir": "asc"})), [1, 3]);
+        assert_eq!(ids(json!({"query": "BETA"})), [2]);
+    }
+}

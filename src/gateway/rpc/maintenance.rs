@@ -1,0 +1,52 @@
+//! `update.run`, `secrets.reload`, `doctor.memory.status`: looking after the
+//! installation.
+
+use std::future::ready;
+
+use serde_json::{Value, json};
+
+use crate::gateway::rpc::{Call, Method};
+
+pub(crate) const METHODS: &[Method] = &[
+    Method { name: "update.run", run: |call| Box::pin(ready(Ok(update(&call)))) },
+    Method { name: "doctor.memory.status", run: |call| Box::pin(ready(Ok(memory(&call)))) },
+];
+
+/// This program never replaces itself; the answer says who does.
+fn update(call: &Call) -> Value {
+    let program = std::env::current_exe().unwrap_or_default();
+    let packaged = program.starts_with("/usr/bin") || program.starts_with("/usr/lib");
+    let (mode, reason) = if packaged {
+        ("package-manager", "installed by the system's package manager; update it there")
+    } else {
+        (
+            "unmanaged",
+            "this installation is not updated by the gateway; replace the binary and restart",
+        )
+    };
+    json!({
+        "ok": false,
+        "result": {
+            "status": "skipped",
+            "mode": mode,
+            "reason": reason,
+            "root": program.parent(),
+            "before": { "version": crate::base::VERSION },
+            "after": { "version": crate::base::VERSION },
+            "steps": [],
+            "durationMs": 0,
+        },
+        "restart": null,
+        "sentinel": null,
+        "note": call.text("note"),
+    })
+}
+
+/// No memory index is kept, so there is no embedding provider to check.
+fn memory(call: &Call) -> Value {
+    let snapshot = call.state.config.load();
+    json!({
+        "agentId": snapshot.config.agents.default_id().to_lowercase(),
+        "embedding": { "ok": false, "error": "memory search is not available in this gateway" },
+    })
+}
