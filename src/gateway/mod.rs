@@ -19,6 +19,7 @@ pub mod pairing;
 pub mod presence;
 pub mod rpc;
 pub mod services;
+pub mod service;
 pub mod shutdown;
 pub mod start;
 pub mod state;

@@ -21,7 +21,7 @@ use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 
 /// How far the gateway has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Bound, not serving yet.
     Starting,

@@ -1,0 +1,464 @@
+//! One gateway process from start to exit: what the service manager is told on
+//! the way, what happens when the start is refused, and how it ends.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::base::clock::{Clock, SystemClock};
+use crate::client::{Caller, Connector, Credentials, Expect, Target, target};
+use crate::config::gate;
+use crate::config::{Snapshot, load};
+use crate::gateway::boots::{self, Boot};
+use crate::gateway::shutdown::{self, Reason};
+use crate::gateway::state::Phase;
+use crate::gateway::{
+    Gateway, Requests, RunOptions, Setup, StartError, State, blocked, build, listen,
+};
+use crate::lifecycle::Lifecycle;
+use crate::profile::env::Env;
+use crate::profile::paths::{DEFAULT_PORT, Paths};
+use crate::store::atomic::{self, Sync};
+use crate::supervise::notify::{Notifier, watchdog_period};
+use crate::supervise::report::BLOCKED;
+use crate::supervise::signals::{Request, Signals};
+use crate::supervise::watchdog;
+
+/// Longest wait of one internal probe.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+/// How long the clients of a blocked gateway may take to leave.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+/// File that says why the last start was refused.
+const BLOCKED_FILE: &str = "start-blocked.json";
+/// Longest wait for a reload to show.
+const RELOAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a process is told at its start.
+#[derive(Debug)]
+pub struct Service {
+    pub env: Env,
+    pub paths: Paths,
+    pub options: RunOptions,
+    /// Listeners that the service manager passed.
+    pub inherited: Vec<StdListener>,
+}
+
+/// How the process ends.
+#[derive(Debug)]
+pub enum Ended {
+    Done {
+        clean: bool,
+    },
+    /// Asked to start over.
+    Restart,
+    Refused(StartError),
+}
+
+/// Runs until asked to stop, through refused starts if a manager watches.
+pub async fn run(service: Service, first: Snapshot, mut signals: Signals) -> Ended {
+    let supervised = gate::is_supervised(&service.env)
+        || service.env.get("NOTIFY_SOCKET").is_some()
+        || !service.inherited.is_empty();
+    let mut snapshot = Some(first);
+    loop {
+        let snapshot = match snapshot.take() {
+            Some(snapshot) => snapshot,
+            None => service.read().await,
+        };
+        let boot = if supervised { Some(service.begin_boot().await) } else { None };
+        Notifier.status("starting");
+        let refused = match Box::pin(service.build(snapshot.clone(), boot.as_ref())).await {
+            Ok(gateway) => {
+                service.forget_refusal();
+                return serve(gateway, signals, boot, supervised).await;
+            }
+            Err(refused) => refused,
+        };
+        boot.into_iter().for_each(Boot::ended);
+        if !supervised {
+            return Ended::Refused(refused);
+        }
+        let reason = refused.to_string();
+        tracing::error!("{reason}");
+        service.remember_refusal(&reason, &snapshot.hash);
+        let Some(listeners) = service.listeners_for_refusal(&refused, &snapshot).await else {
+            blocked::refuse_pending(&service.inherited, &reason).await;
+            Notifier.status(&format!("refused: {reason}"));
+            return Ended::Refused(refused);
+        };
+        match wait_for_fix(&service, &mut signals, listeners, &reason, &snapshot).await {
+            None => {}
+            Some(ended) => return ended,
+        }
+    }
+}
+
+impl Service {
+    async fn read(&self) -> Snapshot {
+        let (paths, env) = (self.paths.clone(), self.env.clone());
+        let read = move || load::read(&paths, &env);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(snapshot) => snapshot,
+            Err(_) => load::read(&self.paths, &self.env),
+        }
+    }
+
+    async fn begin_boot(&self) -> Boot {
+        let state = self.paths.state.clone();
+        let now = SystemClock.now_ms();
+        let begin = move || Boot::begin(&state, now);
+        match tokio::task::spawn_blocking(begin).await {
+            Ok(boot) => boot,
+            Err(_) => Boot::begin(&self.paths.state, now),
+        }
+    }
+
+    async fn build(&self, snapshot: Snapshot, boot: Option<&Boot>) -> Result<Gateway, StartError> {
+        let mut env = (*snapshot.env).clone();
+        if let Some(boot) = boot {
+            boot.apply(&mut env);
+            if let Some(reason) = &boot.safe_mode {
+                tracing::warn!("{reason}");
+            }
+        }
+        let mut setup = Setup::new(snapshot, env, self.paths.clone(), self.options.clone());
+        setup.inherited = self.clones();
+        build(setup).await
+    }
+
+    /// Handles of the inherited sockets for one attempt; the originals stay
+    /// open whatever becomes of it.
+    fn clones(&self) -> Vec<StdListener> {
+        self.inherited.iter().filter_map(|listener| listener.try_clone().ok()).collect()
+    }
+
+    /// The sockets on which clients can be told. `None` when this process is
+    /// not the one to answer: another gateway or program has the place.
+    async fn listeners_for_refusal(
+        &self,
+        refused: &StartError,
+        snapshot: &Snapshot,
+    ) -> Option<Vec<TcpListener>> {
+        let own = match refused {
+            StartError::Locked(_) => return None,
+            _ if !self.inherited.is_empty() => self.clones(),
+            StartError::PortTaken { .. } | StartError::Bind(_) => return None,
+            _ => listen::bind(&listen::LOOPBACK, self.port(snapshot)).await.ok()?,
+        };
+        let adopted: Vec<TcpListener> = own
+            .into_iter()
+            .filter_map(|listener| {
+                listener.set_nonblocking(true).ok()?;
+                TcpListener::from_std(listener).ok()
+            })
+            .collect();
+        (!adopted.is_empty()).then_some(adopted)
+    }
+
+    /// The port as far as it can be told without a valid configuration.
+    fn port(&self, snapshot: &Snapshot) -> u16 {
+        let flag = self.options.port.as_deref().and_then(|port| port.parse().ok());
+        flag.or_else(|| self.env.get("OPENCLAW_GATEWAY_PORT").and_then(target::env_port))
+            .or_else(|| snapshot.config.gateway.port.and_then(|port| u16::try_from(port).ok()))
+            .unwrap_or(DEFAULT_PORT)
+    }
+
+    fn remember_refusal(&self, reason: &str, hash: &str) {
+        let note = json!({
+            "version": 1,
+            "reason": reason,
+            "configHash": hash,
+            "since": SystemClock.now_ms(),
+        });
+        let path = self.paths.state.join(BLOCKED_FILE);
+        if let Err(err) = atomic::write(&path, note.to_string().as_bytes(), Sync::No) {
+            tracing::warn!(path = %path.display(), %err, "the refusal is not recorded");
+        }
+    }
+
+    fn forget_refusal(&self) {
+        drop(std::fs::remove_file(self.paths.state.join(BLOCKED_FILE)));
+    }
+
+    /// Files whose change may be the fix.
+    fn causes(&self, snapshot: &Snapshot) -> Vec<PathBuf> {
+        let own = [self.paths.config.clone(), self.paths.state.join(".env")];
+        let files = own.into_iter().chain(snapshot.includes.iter().cloned());
+        files.chain(self.options.password_file.clone()).collect()
+    }
+
+    /// Whether flags and configuration would be refused again, cheaply.
+    fn still_refused(&self, snapshot: &Snapshot) -> Option<String> {
+        let admitted = gate::admit(&self.options.flags(), snapshot);
+        admitted
+            .and_then(|intent| gate::serve(intent, snapshot, &snapshot.resolved))
+            .err()
+            .map(|refusal| refusal.to_string())
+    }
+}
+
+/// Tells clients the reason until there is a point in trying again (`None`) or
+/// the process is asked to end.
+async fn wait_for_fix(
+    service: &Service,
+    signals: &mut Signals,
+    listeners: Vec<TcpListener>,
+    reason: &str,
+    snapshot: &Snapshot,
+) -> Option<Ended> {
+    let lifecycle = Lifecycle::default();
+    let address = listeners.first().and_then(|listener| listener.local_addr().ok());
+    blocked::tell(listeners, reason, &lifecycle);
+    Notifier.ready(&format!("{BLOCKED}{reason}"));
+    if let (Some(period), Some(address)) = (watchdog_period(), address) {
+        let state = service.paths.state.clone();
+        lifecycle.spawn("watchdog", move |stop| {
+            watchdog::feed(period, state, move || answers_http(reachable(address)), stop)
+        });
+    }
+    let mut files = service.causes(snapshot);
+    let ended = loop {
+        tokio::select! {
+            () = blocked::change(&files) => {
+                let snapshot = service.read().await;
+                match service.still_refused(&snapshot) {
+                    // Clients keep hearing the first reason until the next try.
+                    Some(now) if now == *reason => files = service.causes(&snapshot),
+                    _ => break None,
+                }
+            }
+            request = Signals::next(signals) => match request {
+                Request::Reload => break None,
+                Request::Stop(_) => break Some(Ended::Done { clean: true }),
+                Request::Restart(_) => break Some(Ended::Restart),
+            }
+        }
+    };
+    if ended.is_some() {
+        Notifier.stopping(LEAVE_LIMIT, "stopping");
+    }
+    if !lifecycle.shut_down(LEAVE_LIMIT).await {
+        tracing::debug!("a client of the blocked gateway did not leave in time");
+    }
+    ended
+}
+
+async fn serve(gateway: Gateway, signals: Signals, boot: Option<Boot>, supervised: bool) -> Ended {
+    let state = Arc::clone(gateway.state());
+    let safe_mode = boot.as_ref().and_then(|boot| boot.safe_mode.clone());
+    let status = status_line(gateway.addresses(), safe_mode.as_deref());
+    let address = gateway.addresses().first().copied();
+    tell_manager(&state, address, status.clone());
+    let requests = Watched {
+        signals,
+        state: Arc::clone(&state),
+        status,
+        safe_until: safe_mode.map(|_| Instant::now() + boots::WINDOW),
+    };
+    let exit = gateway.run(requests).await;
+    if let Some(boot) = boot
+        && exit.clean
+    {
+        boot.ended();
+    }
+    match exit.reason {
+        Reason::Restart if !supervised => Ended::Restart,
+        Reason::Restart | Reason::Stop => Ended::Done { clean: exit.clean },
+    }
+}
+
+/// Follows the gateway's phases: ready after a proven answer, fed while it
+/// lasts, stopping with what it waits for.
+fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>, status: String) {
+    let proving = Arc::clone(state);
+    state.lifecycle.spawn("readiness", move |stop| async move {
+        let mut phase = proving.phase.subscribe();
+        if phase.wait_for(|phase| *phase == Phase::Ready).await.is_err() {
+            return;
+        }
+        let Some(address) = address.map(reachable) else { return };
+        while let Err(problem) = proves_itself(&proving, address).await {
+            tracing::warn!(err = %problem, "the gateway does not answer itself yet");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            }
+        }
+        Notifier.ready(&status);
+        if let Some(period) = watchdog_period() {
+            let dir = proving.paths.state.clone();
+            let probe = move || {
+                let state = Arc::clone(&proving);
+                async move { proves_itself(&state, address).await }
+            };
+            watchdog::feed(period, dir, probe, stop).await;
+        }
+    });
+    let draining = Arc::clone(state);
+    state.lifecycle.spawn("stop notice", move |stop| async move {
+        let mut phase = draining.phase.subscribe();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            reached = phase.wait_for(|phase| *phase >= Phase::Draining) => {
+                if reached.is_ok() {
+                    Notifier.stopping(shutdown::GRACE + shutdown::CLOSE, "draining");
+                }
+            }
+        }
+    });
+}
+
+/// An internal client goes through the real accept path: connect, hello,
+/// health.
+async fn proves_itself(state: &State, address: SocketAddr) -> Result<(), String> {
+    let auth = state.auth.load_full();
+    if auth.mode == gate::AuthMode::TrustedProxy {
+        // Only a proxy can sign in; an answered request is what can be proven.
+        return answers_http(address).await;
+    }
+    let target = Target {
+        url: format!("ws://{address}"),
+        source: target::Source::Loopback,
+        config_path: state.paths.config.clone(),
+        bind: None,
+        fingerprint: None,
+        insecure_private: true,
+    };
+    let credentials = Credentials { token: auth.token.clone(), password: auth.password.clone() };
+    let connector = Connector {
+        target: &target,
+        credentials: &credentials,
+        identity: None,
+        clock: state.clock.as_ref(),
+    };
+    let said = |err: crate::client::ClientError| err.to_string();
+    let mut connection = connector.connect(Caller::READER, PROBE_LIMIT).await.map_err(said)?;
+    let answer = connection.call("health", None, Expect::First, PROBE_LIMIT).await;
+    connection.hang_up().await;
+    answer.map(|_| ()).map_err(said)
+}
+
+/// Any HTTP answer over a fresh connection.
+async fn answers_http(address: SocketAddr) -> Result<(), String> {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await?;
+        let mut start = [0; 9];
+        stream.read_exact(&mut start).await?;
+        Ok::<_, std::io::Error>(start)
+    };
+    match timeout(PROBE_LIMIT, ask).await {
+        Ok(Ok(start)) if start.starts_with(b"HTTP/1.1 ") => Ok(()),
+        Ok(Ok(_)) => Err("the answer is not HTTP".into()),
+        Ok(Err(err)) => Err(err.to_string()),
+        Err(_) => Err("no answer".into()),
+    }
+}
+
+/// Where a client of this host reaches a listener.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let host = match address.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, address.port())
+}
+
+fn status_line(addresses: &[SocketAddr], safe_mode: Option<&str>) -> String {
+    let urls: Vec<String> = addresses.iter().map(|address| format!("ws://{address}")).collect();
+    let listening = format!("listening on {}", urls.join(", "));
+    match safe_mode {
+        Some(reason) => format!("{reason}; {listening}"),
+        None => listening,
+    }
+}
+
+/// Signals, with what the service manager wants to hear about them.
+struct Watched {
+    signals: Signals,
+    state: Arc<State>,
+    status: String,
+    /// End of safe mode, which a fresh start leaves behind.
+    safe_until: Option<Instant>,
+}
+
+impl Requests for Watched {
+    async fn next(&mut self) -> Request {
+        let safe_until = self.safe_until;
+        let safe_mode_over = async {
+            match safe_until {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        let request = tokio::select! {
+            request = Signals::next(&mut self.signals) => request,
+            () = safe_mode_over => {
+                self.safe_until = None;
+                Request::Restart("end of safe mode")
+            }
+        };
+        if request == Request::Reload {
+            Notifier.reloading();
+            let (state, status) = (Arc::clone(&self.state), self.status.clone());
+            let before = state.config.load();
+            self.state.lifecycle.spawn("reload notice", move |stop| async move {
+                let changed = async {
+                    while Arc::ptr_eq(&state.config.load(), &before) {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                };
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    waited = timeout(RELOAD_LIMIT, changed) => {
+                        tracing::debug!(in_time = waited.is_ok(), "reload is over");
+                    }
+                }
+                Notifier.ready(&status);
+            });
+        }
+        request
+    }
+}
+
+/// Whether the last start in this state directory was refused, and why.
+pub fn last_refusal(state: &Path) -> Option<String> {
+    let bytes = std::fs::read(state.join(BLOCKED_FILE)).ok()?;
+    let note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    note["reason"].as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unspecified_address_is_reached_over_loopback() {
+        let of = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(of("0.0.0.0:1"), "127.0.0.1:1");
+        assert_eq!(of("[::]:1"), "[::1]:1");
+        assert_eq!(of("192.0.2.1:1"), "192.0.2.1:1");
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_until_a_start_succeeds() {
+        let dir = tempfile::tempdir().unwrap();
+        let env: Env = [("HOME", dir.path().to_str().unwrap())].into_iter().collect();
+        let paths = Paths::resolve(&env);
+        let state = paths.state.clone();
+        let service = Service { env, paths, options: RunOptions::default(), inherited: Vec::new() };
+        service.remember_refusal("set gateway.mode=local", "abc");
+        assert_eq!(last_refusal(&state).as_deref(), Some("set gateway.mode=local"));
+        service.forget_refusal();
+        assert_eq!(last_refusal(&state), None);
+    }
+}
