@@ -6,11 +6,12 @@ use crate::cli::args::gateway::RunArgs;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::config::Snapshot;
-use crate::gateway::{self, RunOptions, Setup};
+use crate::gateway::RunOptions;
+use crate::gateway::service::{self, Ended, Service};
+use crate::lifecycle::child;
 use crate::logging;
 use crate::profile::paths;
 use crate::supervise::activation;
-use crate::supervise::notify::Notifier;
 use crate::supervise::signals::Signals;
 
 /// Threads that serve; more of them wait than work.
@@ -39,28 +40,20 @@ pub fn run(context: &Context, args: RunArgs) -> CommandResult {
         .enable_all()
         .build()
         .map_err(|err| Failure::new(format!("starting the runtime: {err}")))?;
+    let env = Arc::clone(&snapshot.env);
+    let service =
+        Service { env: (*context.env).clone(), paths: context.paths.clone(), options, inherited };
     let ended = runtime.block_on(async {
         let signals = Signals::install()
             .map_err(|err| Failure::new(format!("installing signal handlers: {err}")))?;
-        let env = Arc::clone(&snapshot.env);
-        let mut setup = Setup::new(snapshot, (*env).clone(), context.paths.clone(), options);
-        setup.inherited = inherited;
-        let built = gateway::build(setup)
-            .await
-            .map_err(|err| Failure::with_code(err.to_string(), err.exit_code(&env)))?;
         tracing::info!("log file: {}", log_file.display());
-        let notifier = Notifier;
-        let status = built
-            .addresses()
-            .first()
-            .map(|address| format!("listening on {address}"))
-            .unwrap_or_default();
-        notifier.ready(&status);
-        let exit = built.run(signals).await;
-        if exit.clean {
-            Ok(Outcome::default())
-        } else {
-            Err(Failure::with_code("shutdown timed out; exiting without full cleanup", 1))
+        match service::run(service, snapshot, signals).await {
+            Ended::Done { clean: true } => Ok(Outcome::default()),
+            Ended::Done { clean: false } => {
+                Err(Failure::with_code("shutdown timed out; exiting without full cleanup", 1))
+            }
+            Ended::Restart => Err(restart_in_place()),
+            Ended::Refused(err) => Err(Failure::with_code(err.to_string(), err.exit_code(&env))),
         }
     });
     // A blocking read of a file somewhere must not hold the process.
@@ -91,4 +84,17 @@ fn log_options(context: &Context, snapshot: &Snapshot, options: &RunOptions) -> 
         chosen.console_level = logging::parse_level("debug").unwrap_or(chosen.console_level);
     }
     chosen
+}
+
+/// Replaces this process by a fresh one with the same arguments; the process id
+/// stays. Returns only when that fails.
+fn restart_in_place() -> Failure {
+    use std::os::unix::process::CommandExt as _;
+    match std::env::current_exe() {
+        Ok(program) => {
+            let err = child::blocking(program).args(std::env::args_os().skip(1)).exec();
+            Failure::new(format!("starting over: {err}"))
+        }
+        Err(err) => Failure::new(format!("finding this program: {err}")),
+    }
 }
