@@ -90,7 +90,7 @@ pub fn start(context: &Context, args: &ActionArgs) -> CommandResult {
             .done("started", format!("Started {noun}: {}", manager.target()))
             .with_service(manager.summary()),
         Ok(Started::AlreadyRunning) => said
-            .done("started", format!("{noun} already running: {}", manager.target()))
+            .done("started", format!("{} already running: {}", sentence(noun), manager.target()))
             .with_service(manager.summary()),
         Ok(Started::NotInstalled) => not_loaded(said, context, manager.as_ref(), true),
         Err(err) => failed(said, context, "start", &err),
@@ -108,7 +108,7 @@ pub fn stop(context: &Context, args: &ActionArgs) -> CommandResult {
             .done("stopped", format!("Stopped {noun}: {}", manager.target()))
             .with_service(manager.summary()),
         Ok(Stopped::AlreadyStopped) => said
-            .done("stopped", format!("{noun} already stopped: {}", manager.target()))
+            .done("stopped", format!("{} already stopped: {}", sentence(noun), manager.target()))
             .with_service(manager.summary()),
         Ok(Stopped::NotInstalled) => match unmanaged::stop(port(context)) {
             Some(text) => said.done("stopped", text).with_service(manager.summary()),
@@ -168,7 +168,7 @@ fn uninstalled(said: Said, manager: &dyn ServiceManager, gone: Uninstalled) -> S
     }
     let path = gone.path.display();
     if gone.removed.is_empty() {
-        lines.push(format!("{noun} not found at {path}"));
+        lines.push(format!("{} not found at {path}", sentence(noun)));
     } else if noun == "LaunchAgent" {
         lines.push(format!("Moved LaunchAgent to Trash: {path}"));
     } else {
@@ -265,4 +265,11 @@ fn configured_port(context: &Context, snapshot: &Snapshot) -> u16 {
     let variable = variable.and_then(|text| text.rsplit(':').next()?.parse().ok());
     let file = || snapshot.config.gateway.port.and_then(|port| u16::try_from(port).ok());
     variable.or_else(file).filter(|port| *port > 0).unwrap_or(DEFAULT_PORT)
+}
+
+/// The noun at the beginning of a sentence.
+fn sentence(noun: &str) -> String {
+    let mut letters = noun.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
