@@ -7,7 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::config::Snapshot;
 use crate::gateway::RunOptions;
-use crate::gateway::service::{self, Ended, Service};
+use crate::gateway::process::{self, Ended, Process};
 use crate::lifecycle::child;
 use crate::logging;
 use crate::profile::paths;
@@ -41,13 +41,13 @@ pub fn run(context: &Context, args: RunArgs) -> CommandResult {
         .build()
         .map_err(|err| Failure::new(format!("starting the runtime: {err}")))?;
     let env = Arc::clone(&snapshot.env);
-    let service =
-        Service { env: (*context.env).clone(), paths: context.paths.clone(), options, inherited };
+    let setup =
+        Process { env: (*context.env).clone(), paths: context.paths.clone(), options, inherited };
     let ended = runtime.block_on(async {
         let signals = Signals::install()
             .map_err(|err| Failure::new(format!("installing signal handlers: {err}")))?;
         tracing::info!("log file: {}", log_file.display());
-        match service::run(service, snapshot, signals).await {
+        match process::run(setup, snapshot, signals).await {
             Ended::Done { clean: true } => Ok(Outcome::default()),
             Ended::Done { clean: false } => {
                 Err(Failure::with_code("shutdown timed out; exiting without full cleanup", 1))

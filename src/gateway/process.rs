@@ -41,7 +41,7 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a process is told at its start.
 #[derive(Debug)]
-pub struct Service {
+pub struct Process {
     pub env: Env,
     pub paths: Paths,
     pub options: RunOptions,
@@ -61,21 +61,21 @@ pub enum Ended {
 }
 
 /// Runs until asked to stop, through refused starts if a manager watches.
-pub async fn run(service: Service, first: Snapshot, mut signals: Signals) -> Ended {
-    let supervised = gate::is_supervised(&service.env)
-        || service.env.get("NOTIFY_SOCKET").is_some()
-        || !service.inherited.is_empty();
+pub async fn run(process: Process, first: Snapshot, mut signals: Signals) -> Ended {
+    let supervised = gate::is_supervised(&process.env)
+        || process.env.get("NOTIFY_SOCKET").is_some()
+        || !process.inherited.is_empty();
     let mut snapshot = Some(first);
     loop {
         let snapshot = match snapshot.take() {
             Some(snapshot) => snapshot,
-            None => service.read().await,
+            None => process.read().await,
         };
-        let boot = if supervised { Some(service.begin_boot().await) } else { None };
+        let boot = if supervised { Some(process.begin_boot().await) } else { None };
         Notifier.status("starting");
-        let refused = match Box::pin(service.build(snapshot.clone(), boot.as_ref())).await {
+        let refused = match Box::pin(process.build(snapshot.clone(), boot.as_ref())).await {
             Ok(gateway) => {
-                service.forget_refusal();
+                process.forget_refusal();
                 return serve(gateway, signals, boot, supervised).await;
             }
             Err(refused) => refused,
@@ -86,20 +86,20 @@ pub async fn run(service: Service, first: Snapshot, mut signals: Signals) -> End
         }
         let reason = refused.to_string();
         tracing::error!("{reason}");
-        service.remember_refusal(&reason, &snapshot.hash);
-        let Some(listeners) = service.listeners_for_refusal(&refused, &snapshot).await else {
-            blocked::refuse_pending(&service.inherited, &reason).await;
+        process.remember_refusal(&reason, &snapshot.hash);
+        let Some(listeners) = process.listeners_for_refusal(&refused, &snapshot).await else {
+            blocked::refuse_pending(&process.inherited, &reason).await;
             Notifier.status(&format!("refused: {reason}"));
             return Ended::Refused(refused);
         };
-        match wait_for_fix(&service, &mut signals, listeners, &reason, &snapshot).await {
+        match wait_for_fix(&process, &mut signals, listeners, &reason, &snapshot).await {
             None => {}
             Some(ended) => return ended,
         }
     }
 }
 
-impl Service {
+impl Process {
     async fn read(&self) -> Snapshot {
         let (paths, env) = (self.paths.clone(), self.env.clone());
         let read = move || load::read(&paths, &env);
@@ -206,7 +206,7 @@ impl Service {
 /// Tells clients the reason until there is a point in trying again (`None`) or
 /// the process is asked to end.
 async fn wait_for_fix(
-    service: &Service,
+    process: &Process,
     signals: &mut Signals,
     listeners: Vec<TcpListener>,
     reason: &str,
@@ -217,19 +217,19 @@ async fn wait_for_fix(
     blocked::tell(listeners, reason, &lifecycle);
     Notifier.ready(&format!("{BLOCKED}{reason}"));
     if let (Some(period), Some(address)) = (watchdog_period(), address) {
-        let state = service.paths.state.clone();
+        let state = process.paths.state.clone();
         lifecycle.spawn("watchdog", move |stop| {
             watchdog::feed(period, state, move || answers_http(reachable(address)), stop)
         });
     }
-    let mut files = service.causes(snapshot);
+    let mut files = process.causes(snapshot);
     let ended = loop {
         tokio::select! {
             () = blocked::change(&files) => {
-                let snapshot = service.read().await;
-                match service.still_refused(&snapshot) {
+                let snapshot = process.read().await;
+                match process.still_refused(&snapshot) {
                     // Clients keep hearing the first reason until the next try.
-                    Some(now) if now == *reason => files = service.causes(&snapshot),
+                    Some(now) if now == *reason => files = process.causes(&snapshot),
                     _ => break None,
                 }
             }
@@ -455,10 +455,10 @@ mod tests {
         let env: Env = [("HOME", dir.path().to_str().unwrap())].into_iter().collect();
         let paths = Paths::resolve(&env);
         let state = paths.state.clone();
-        let service = Service { env, paths, options: RunOptions::default(), inherited: Vec::new() };
-        service.remember_refusal("set gateway.mode=local", "abc");
+        let process = Process { env, paths, options: RunOptions::default(), inherited: Vec::new() };
+        process.remember_refusal("set gateway.mode=local", "abc");
         assert_eq!(last_refusal(&state).as_deref(), Some("set gateway.mode=local"));
-        service.forget_refusal();
+        process.forget_refusal();
         assert_eq!(last_refusal(&state), None);
     }
 }
