@@ -16,6 +16,7 @@ pub mod protocol;
 
 // Floor 2: configuration and durable state.
 pub mod config;
+pub mod secrets;
 pub mod store;
 
 // Floor 3: siblings that do not see each other.
