@@ -344,6 +344,12 @@ fn remove(text: &str, node: &Node, parts: &[(usize, usize)], index: usize) -> St
         let blank = text[to..].len() - text[to..].trim_start_matches([' ', '\t']).len();
         to += blank;
     }
+    let alone = parts.len() == 1
+        && text[node.start + 1..start].trim().is_empty()
+        && text[to..close].trim().is_empty();
+    if alone {
+        return format!("{}{}", &text[..=node.start], &text[close..]);
+    }
     let mut out = format!("{}{}", &text[..from], &text[to..]);
     // The last part gone, the comma before it would dangle.
     if comma.is_none() && index > 0 && index + 1 == parts.len() {

@@ -3,6 +3,7 @@
 //! The file stays valid for the reference's strict schema at all times; there
 //! are no keys of our own. A [`Snapshot`] is taken once per request.
 
+pub mod assign;
 pub mod audit;
 pub mod defaults;
 pub mod edit;

@@ -52,6 +52,16 @@ impl Paths {
         self.state.join("agents").join(id)
     }
 
+    /// Where the default agent works unless configured: always below
+    /// `~/.openclaw`, with the profile in its name.
+    pub fn workspace(&self) -> PathBuf {
+        let base = self.home.join(".openclaw");
+        match &self.profile {
+            Some(profile) => base.join(format!("workspace-{profile}")),
+            None => base.join("workspace"),
+        }
+    }
+
     /// Directory of the gateway's own log files.
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")

@@ -4,12 +4,14 @@
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a boolean")]
 
 pub mod chat;
+pub mod config;
 pub mod gateway;
 pub mod look;
 pub mod models;
 pub mod root;
 pub mod rpc;
 pub mod service;
+pub mod setup;
 pub mod shell;
 pub mod system;
 
@@ -49,6 +51,10 @@ pub enum Command {
     System(system::SystemArgs),
     /// Open the Control UI
     Dashboard(look::DashboardArgs),
+    /// Read, check and change the configuration
+    Config(config::ConfigArgs),
+    /// Write the first configuration and make the workspace
+    Setup(setup::SetupArgs),
     /// Write a shell completion script
     Completion(shell::CompletionArgs),
     /// Write the manual pages
@@ -71,7 +77,6 @@ pub const LATER: &[&str] = &[
     "channels remove",
     "channels resolve",
     "clawbot",
-    "config",
     "configure",
     "cron",
     "devices",
@@ -102,7 +107,6 @@ pub const LATER: &[&str] = &[
     "secrets",
     "security",
     "sessions",
-    "setup",
     "skills",
     "status",
     "tasks",

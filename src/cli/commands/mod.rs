@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod call;
 pub mod channels;
+pub mod config;
 pub mod dashboard;
 pub mod gateway_status;
 pub mod health;
@@ -11,9 +12,11 @@ pub mod models;
 pub mod probe;
 pub mod serve;
 pub mod service;
+pub mod setup;
 pub mod shell;
 
 use crate::cli::args::Command;
+use crate::cli::args::config::ConfigCommand;
 use crate::cli::args::gateway::{DaemonCommand, GatewayArgs, GatewayCommand, RunArgs};
 use crate::cli::args::look::ChannelsCommand;
 use crate::cli::context::Context;
@@ -48,6 +51,8 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Models(args) => models::run(context, &args),
         Command::System(args) => call::system(context, &args.command),
         Command::Dashboard(args) => dashboard::run(context, &args),
+        Command::Config(args) => config::run(context, args),
+        Command::Setup(args) => setup::run(context, &args),
         Command::Completion(args) => shell::completion(context, &args),
         Command::Man(args) => shell::man(&args),
     }
@@ -96,11 +101,18 @@ fn heed(command: &Command) -> Heed {
         },
         Command::Daemon(_) | Command::Health(_) | Command::Logs(_) => Heed::Tell,
         Command::Completion(_) | Command::Man(_) => Heed::Nothing,
+        Command::Config(args) => match &args.command {
+            Some(ConfigCommand::Get(_) | ConfigCommand::Set(_) | ConfigCommand::Unset(_)) => {
+                Heed::Stop
+            }
+            _ => Heed::Nothing,
+        },
         Command::Agent(_)
         | Command::Channels(_)
         | Command::Models(_)
         | Command::System(_)
-        | Command::Dashboard(_) => Heed::Stop,
+        | Command::Dashboard(_)
+        | Command::Setup(_) => Heed::Stop,
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod gateway;
+pub mod json_schema;
 pub mod models;
 pub mod table;
 

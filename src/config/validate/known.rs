@@ -106,7 +106,7 @@ const PLAIN_ONLY: &[&str] = &[
 ];
 
 /// The path and message of every reference where none is allowed.
-pub(super) fn forbidden_references(document: &Value) -> Vec<(String, String)> {
+pub fn forbidden_references(document: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for pattern in PLAIN_ONLY {
         let keys: Vec<&str> = pattern.split('.').collect();

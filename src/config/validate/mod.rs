@@ -39,6 +39,12 @@ pub fn validate(document: &Value, paths: &Paths) -> (Vec<Issue>, Vec<Issue>) {
     (checks.issues, checks.warnings)
 }
 
+/// Checks part of a document by itself: shapes and the rules inside sections.
+pub fn fragment(document: &Value) -> Vec<Issue> {
+    let paths = Paths { home: "/".into(), state: "/".into(), config: "/".into(), profile: None };
+    validate(document, &paths).0
+}
+
 /// A document under examination and what was found.
 struct Checks<'d> {
     document: &'d Value,
