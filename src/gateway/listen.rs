@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,9 +18,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
 
 use crate::gateway::State;
+use crate::gateway::http::Site;
 use crate::gateway::ws::upgrade;
 use crate::gateway::ws::wire::Stream;
 use crate::lifecycle::CancellationToken;
@@ -29,8 +28,8 @@ use crate::lifecycle::CancellationToken;
 /// How long the head of a request may take, and how long a connection may idle
 /// between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most bytes of a request's head.
-const MAX_HEAD: usize = 64 * 1024;
+/// Most bytes of a request's head; more is answered with 431.
+const MAX_HEAD: usize = 16 * 1024;
 /// How long to wait after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Descriptors that are kept for files, children and outgoing connections.
@@ -129,7 +128,7 @@ impl Accepted {
 pub async fn accept(
     state: Arc<State>,
     listener: TcpListener,
-    router: Router,
+    site: Arc<Site>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
 ) {
@@ -156,7 +155,7 @@ pub async fn accept(
         if let Err(err) = stream.set_nodelay(true) {
             tracing::debug!(%err, "TCP_NODELAY not set");
         }
-        let connection = serve(Arc::clone(&state), Accepted(stream), remote, router.clone());
+        let connection = serve(Arc::clone(&state), Accepted(stream), remote, Arc::clone(&site));
         state.lifecycle.spawn("connection", |stop| async move {
             connection(stop).await;
             drop(place);
@@ -169,14 +168,14 @@ fn serve(
     state: Arc<State>,
     stream: Accepted,
     remote: SocketAddr,
-    router: Router,
+    site: Arc<Site>,
 ) -> impl FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     move |stop| {
         Box::pin(async move {
             let answer = move |request: Request<Incoming>| {
                 let state = Arc::clone(&state);
-                let router = router.clone();
-                async move { Ok::<_, Infallible>(route(&state, remote, router, request).await) }
+                let site = Arc::clone(&site);
+                async move { Ok::<_, Infallible>(route(&state, remote, &site, request).await) }
             };
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -202,14 +201,13 @@ fn serve(
 async fn route(
     state: &Arc<State>,
     remote: SocketAddr,
-    router: Router,
-    mut request: Request<Incoming>,
+    site: &Site,
+    request: Request<Incoming>,
 ) -> Response<Body> {
     if upgrade::is_wanted(&request) {
         return upgrade::answer(state, remote, request);
     }
-    request.extensions_mut().insert(axum::extract::ConnectInfo(remote));
-    router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
+    site.answer(remote, request.map(Body::new)).await
 }
 
 impl AsyncRead for Accepted {

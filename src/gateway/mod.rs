@@ -284,14 +284,14 @@ impl Gateway {
 
 /// Starts everything that runs while the gateway is up.
 fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &CancellationToken) {
-    let router = http::router(state);
+    let site = http::Site::new(state);
     let places = Arc::new(Semaphore::new(listen::max_connections()));
     for listener in listeners {
-        let (router, places) = (router.clone(), Arc::clone(&places));
+        let (site, places) = (Arc::clone(&site), Arc::clone(&places));
         let (serving, accepting) = (Arc::clone(state), accepting.clone());
-        state.lifecycle.spawn("listener", |_stop| {
-            listen::accept(serving, listener, router, places, accepting)
-        });
+        state
+            .lifecycle
+            .spawn("listener", |_stop| listen::accept(serving, listener, site, places, accepting));
     }
     let beating = Arc::clone(state);
     state.lifecycle.spawn("tick", |stop| async move {

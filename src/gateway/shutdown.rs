@@ -36,7 +36,8 @@ pub async fn shut_down(state: &Arc<State>, reason: Reason) -> bool {
         }
     };
     state.bus.broadcast(Event::Shutdown, &payload);
-    let drained = tokio::time::timeout(GRACE, state.runs.idle()).await.is_ok();
+    let aborted = state.agents.drain(GRACE).await;
+    let drained = aborted == 0;
     if !drained {
         tracing::warn!(grace_s = GRACE.as_secs(), "runs were still active when the grace ended");
     }

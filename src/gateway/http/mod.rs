@@ -1,16 +1,217 @@
 //! HTTP on the gateway's port: everything that is no WebSocket upgrade.
+//!
+//! [`Site::answer`] looks at the path and hands the request to one stage. Each
+//! endpoint checks in the same order: path, method, credential, scope, body,
+//! fields. Nothing here is a middleware: the common headers are added once, on
+//! the way out.
 
+pub mod body;
+pub mod caller;
+pub mod control_ui;
+pub mod openai;
+pub mod percent;
+pub mod prepared;
+pub mod probes;
+pub mod reply;
+pub mod target;
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::get;
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use futures_util::FutureExt;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use crate::gateway::State;
 
-/// The routes of the gateway.
-pub fn router(_state: &Arc<State>) -> Router {
-    Router::new().route(
-        "/healthz",
-        get(|| async { axum::Json(serde_json::json!({"ok": true, "status": "live"})) }),
-    )
+use caller::Scope;
+use prepared::Prepared;
+use reply::Answer;
+
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+
+/// The HTTP side of one gateway.
+#[derive(Debug)]
+pub struct Site {
+    state: Arc<State>,
+    prepared: ArcSwap<Prepared>,
+}
+
+/// What a handler needs of a request besides its body.
+struct Asked<'a> {
+    remote: SocketAddr,
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    prepared: &'a Prepared,
+}
+
+impl Site {
+    pub fn new(state: &Arc<State>) -> Arc<Self> {
+        let prepared = Prepared::new(state.config.load());
+        Arc::new(Self { state: Arc::clone(state), prepared: ArcSwap::from_pointee(prepared) })
+    }
+
+    /// Answers one request. A panic in a handler is answered, not passed on.
+    pub async fn answer(&self, remote: SocketAddr, request: Request<Body>) -> Answer {
+        let prepared = self.prepared();
+        let origin = allowed_origin(&prepared, request.headers());
+        let is_preflight = origin.is_some()
+            && request.method() == Method::OPTIONS
+            && request.headers().contains_key("access-control-request-method");
+        let mut answer = if is_preflight {
+            preflight()
+        } else {
+            let path = request.uri().path().to_owned();
+            let work = self.dispatch(&prepared, remote, request);
+            AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+                tracing::error!(path, "an HTTP handler panicked");
+                reply::internal_error()
+            })
+        };
+        decorate(&mut answer, &prepared, origin);
+        answer
+    }
+
+    /// What the configuration in force means for HTTP.
+    fn prepared(&self) -> Arc<Prepared> {
+        let snapshot = self.state.config.load();
+        let prepared = self.prepared.load_full();
+        if Arc::ptr_eq(&prepared.snapshot, &snapshot) {
+            return prepared;
+        }
+        let fresh = Arc::new(Prepared::new(snapshot));
+        self.prepared.store(Arc::clone(&fresh));
+        fresh
+    }
+
+    async fn dispatch(
+        &self,
+        prepared: &Prepared,
+        remote: SocketAddr,
+        request: Request<Body>,
+    ) -> Answer {
+        let (parts, body) = request.into_parts();
+        let asked = Asked { remote, method: &parts.method, headers: &parts.headers, prepared };
+        let path = percent::normalized(parts.uri.path());
+        let outcome = match &*path {
+            "/health" | "/healthz" => Ok(probes::live(asked.method)),
+            "/ready" | "/readyz" => {
+                Ok(probes::ready(&self.state, prepared, remote, asked.method, asked.headers))
+            }
+            "/v1/models" if prepared.openai() => self.models(&asked, None),
+            "/v1/chat/completions" if prepared.chat.is_some() => self.chat(&asked, body).await,
+            "/v1/models" | "/v1/chat/completions" | "/v1/embeddings" | "/v1/responses" => {
+                Ok(reply::not_found())
+            }
+            path => match path.strip_prefix("/v1/models/") {
+                Some(id) if prepared.openai() => self.models(&asked, Some(id)),
+                _ => Ok(self.page(&asked, path, parts.uri.query()).await),
+            },
+        };
+        outcome.unwrap_or_else(|refusal| refusal)
+    }
+
+    fn models(&self, asked: &Asked<'_>, id: Option<&str>) -> Result<Answer, Answer> {
+        allow(asked, &Method::GET, "GET")?;
+        self.authorize(asked, Scope::Read)?;
+        Ok(match id {
+            None => openai::models::list(asked.prepared),
+            Some(id) => openai::models::retrieve(asked.prepared, id),
+        })
+    }
+
+    async fn chat(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Answer> {
+        let Some(limits) = &asked.prepared.chat else {
+            return Err(reply::not_found());
+        };
+        allow(asked, &Method::POST, "POST")?;
+        let caller = self.authorize(asked, Scope::Write)?;
+        let Asked { prepared, headers, .. } = asked;
+        openai::chat::answer(&self.state, prepared, limits, &caller, headers, body).await
+    }
+
+    /// The Control UI, and what no stage took.
+    async fn page(&self, asked: &Asked<'_>, path: &str, query: Option<&str>) -> Answer {
+        let below = |prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if below("/v1") {
+            return reply::no_such_api();
+        }
+        if below("/api/channels") {
+            let caller = self.authorize(asked, Scope::Read);
+            return caller.map_or_else(|refusal| refusal, |_| reply::not_found());
+        }
+        if ["/tools", "/sessions", "/hooks", "/__openclaw__"].iter().any(|prefix| below(prefix)) {
+            return reply::not_found();
+        }
+        let answer = match &asked.prepared.ui {
+            Some(ui) => ui.answer(asked.method, path, query).await,
+            None => None,
+        };
+        answer.unwrap_or_else(reply::not_found)
+    }
+
+    fn authorize(&self, asked: &Asked<'_>, scope: Scope) -> Result<caller::Caller, Answer> {
+        caller::authorize(&self.state, asked.prepared, asked.remote, asked.headers, scope)
+    }
+}
+
+fn allow(asked: &Asked<'_>, method: &Method, allow: &'static str) -> Result<(), Answer> {
+    if asked.method == method { Ok(()) } else { Err(reply::method_not_allowed(allow)) }
+}
+
+/// The origin of a browser that the configuration lets in.
+fn allowed_origin(prepared: &Prepared, headers: &HeaderMap) -> Option<HeaderValue> {
+    if prepared.allowed_origins.is_empty() {
+        return None;
+    }
+    let origin = headers.get(ORIGIN)?;
+    let text = origin.to_str().ok()?;
+    // A wildcard admits pages to the WebSocket, which asks for more than an
+    // origin; it does not open the API to every page.
+    let named = |allowed: &String| allowed != "*" && caller::allows(allowed, text);
+    prepared.allowed_origins.iter().any(named).then(|| origin.clone())
+}
+
+fn preflight() -> Answer {
+    let mut answer = Answer::new(Body::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(
+            "authorization, content-type, x-openclaw-agent-id, x-openclaw-model, \
+             x-openclaw-session-key, x-stainless-arch, x-stainless-lang, x-stainless-os, \
+             x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, \
+             x-stainless-runtime-version, x-stainless-timeout",
+        ),
+    );
+    answer
+}
+
+/// Headers that every answer carries.
+fn decorate(answer: &mut Answer, prepared: &Prepared, origin: Option<HeaderValue>) {
+    let headers = answer.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        PERMISSIONS_POLICY,
+        HeaderValue::from_static("camera=(), microphone=(), geolocation=()"),
+    );
+    if let Some(value) = &prepared.strict_transport {
+        headers.insert(STRICT_TRANSPORT_SECURITY, value.clone());
+    }
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+    }
 }

@@ -1,0 +1,7 @@
+//! The OpenAI-compatible endpoints below `/v1`.
+
+pub mod chat;
+pub mod conversation;
+pub mod media;
+pub mod models;
+pub mod run;

@@ -1,0 +1,62 @@
+//! `/healthz` says that the process lives, `/readyz` that it serves.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, HeaderValue};
+use hyper::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::gateway::State;
+use crate::gateway::http::caller;
+use crate::gateway::http::prepared::Prepared;
+use crate::gateway::http::reply::{self, Answer};
+use crate::gateway::state::Phase;
+
+/// `/health` and `/healthz`.
+pub fn live(method: &Method) -> Answer {
+    if let Some(refusal) = wrong_method(method) {
+        return refusal;
+    }
+    let body = Bytes::from_static(br#"{"ok":true,"status":"live"}"#);
+    not_stored(reply::rendered(StatusCode::OK, body))
+}
+
+/// `/ready` and `/readyz`; details only for callers on this host and for those
+/// with good credentials.
+pub fn ready(
+    state: &State,
+    prepared: &Prepared,
+    remote: SocketAddr,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Answer {
+    if let Some(refusal) = wrong_method(method) {
+        return refusal;
+    }
+    let failing: &[&str] = match state.phase() {
+        Phase::Ready => &[],
+        Phase::Starting => &["startup"],
+        Phase::Draining | Phase::Stopped => &["draining"],
+    };
+    let is_ready = failing.is_empty();
+    let mut body = json!({"ready": is_ready});
+    let detailed =
+        caller::is_local(remote, headers) || caller::is_known(state, prepared, remote, headers);
+    if detailed {
+        body["failing"] = failing.iter().map(|name| Value::from(*name)).collect();
+        body["uptimeMs"] = json!(state.uptime_ms());
+    }
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    not_stored(reply::json(status, &body))
+}
+
+fn wrong_method(method: &Method) -> Option<Answer> {
+    let fits = method == Method::GET || method == Method::HEAD;
+    (!fits).then(|| reply::method_not_allowed("GET, HEAD"))
+}
+
+fn not_stored(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
