@@ -68,6 +68,7 @@ struct Queue {
     bytes: usize,
     seq: u64,
     closing: bool,
+    abandoned: bool,
     /// Bumped whenever something was handed to the socket.
     taken: u64,
 }
@@ -122,6 +123,11 @@ impl Outbox {
     pub fn abandon(&self, code: u16, reason: &str) {
         self.lock().abandon(code, reason);
         self.waker.wake();
+    }
+
+    /// Whether the socket was given up: what cannot be written now is lost.
+    pub fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
     }
 
     /// Whether no further requests should be read for now.
@@ -181,6 +187,7 @@ impl Queue {
         self.items.clear();
         self.bytes = 0;
         self.closing = false;
+        self.abandoned = true;
         self.put(Item::Close { code, reason: reason.to_owned() });
     }
 }

@@ -107,14 +107,14 @@ async fn greet(
 }
 
 async fn first_message(wire: &mut Wire, outbox: &Outbox) -> Result<String, Ended> {
-    match poll_fn(|cx| wire.poll_turn(cx, outbox, true)).await {
+    match poll_fn(|cx| wire.poll_turn(cx, outbox, || true)).await {
         Turn::Message(text) => Ok(text),
         Turn::PeerClosed(code) => Err(Ended::WithClose(code.unwrap_or(NO_CODE), String::new())),
         Turn::Violation { code, err } => {
             tracing::debug!(err, code, "protocol violation before connect");
             Err(Ended::WithClose(code, String::new()))
         }
-        Turn::CloseSent => Err(Ended::Gone("closed".to_owned())),
+        Turn::CloseSent | Turn::Stuck => Err(Ended::Gone("closed".to_owned())),
         Turn::Gone(err) => Err(Ended::Gone(err)),
     }
 }
@@ -303,8 +303,9 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
     let in_flight = Arc::new(AtomicUsize::new(0));
     let ended = loop {
         let turn = poll_fn(|cx| {
-            let read = in_flight.load(Ordering::Relaxed) < MAX_IN_FLIGHT && !outbox.is_heavy();
-            wire.poll_turn(cx, outbox, read)
+            wire.poll_turn(cx, outbox, || {
+                in_flight.load(Ordering::Relaxed) < MAX_IN_FLIGHT && !outbox.is_heavy()
+            })
         })
         .await;
         match turn {
@@ -326,6 +327,7 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
                 outbox.abandon(code, "");
                 break err;
             }
+            Turn::Stuck => break "slow consumer".to_owned(),
             Turn::CloseSent => break "closed by the gateway".to_owned(),
             Turn::Gone(err) => {
                 outbox.abandon(close::INTERNAL, "");
@@ -387,7 +389,7 @@ async fn begin(
 /// Writes what is queued up to the close frame, then waits a moment for the
 /// peer, so that its kernel does not throw our last words away.
 async fn say_goodbye(wire: &mut Wire, outbox: &Outbox) {
-    let written = poll_fn(|cx| wire.poll_turn(cx, outbox, false).map(|_turn| ()));
+    let written = poll_fn(|cx| wire.poll_turn(cx, outbox, || false).map(|_turn| ()));
     if timeout(LAST_WORDS, written).await.is_err() {
         return;
     }

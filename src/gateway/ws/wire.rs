@@ -54,6 +54,8 @@ impl std::fmt::Debug for Wire {
 #[derive(Debug)]
 pub enum Turn {
     Message(String),
+    /// The socket was given up and the peer does not take what is on its way.
+    Stuck,
     /// Our close frame has been written.
     CloseSent,
     /// The peer closed properly, with this code.
@@ -111,13 +113,22 @@ impl Wire {
         });
     }
 
-    /// Writes what waits in `outbox` and, if `read` says so, reads a message.
-    pub fn poll_turn(&mut self, cx: &mut Context<'_>, outbox: &Outbox, read: bool) -> Poll<Turn> {
+    /// Writes what waits in `outbox`; then reads a message if `may_read`, which
+    /// is asked after the writing because that may have made room.
+    pub fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &Outbox,
+        may_read: impl Fn() -> bool,
+    ) -> Poll<Turn> {
         outbox.register(cx.waker());
         loop {
-            match self.poll_write_out(cx, outbox) {
+            let written = self.poll_write_out(cx, outbox);
+            let read = may_read();
+            match written {
                 Poll::Ready(Ok(())) if self.closed => return Poll::Ready(Turn::CloseSent),
                 Poll::Ready(Err(err)) => return Poll::Ready(Turn::Gone(err.to_string())),
+                Poll::Pending if read && outbox.is_abandoned() => return Poll::Ready(Turn::Stuck),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             if !read {

@@ -1,3 +1,4 @@
 //! The gateway as its WebSocket clients see it.
 
+mod conversation;
 mod handshake;

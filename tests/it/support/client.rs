@@ -190,10 +190,16 @@ impl TestClient {
         self.next_id += 1;
         let id = format!("t{}", self.next_id);
         self.send(&json!({"type": "req", "id": id, "method": method, "params": params})).await;
+        let frame = self.response().await;
+        assert_eq!(frame["id"], id.as_str(), "{frame}");
+        frame
+    }
+
+    /// The next response; events before it are kept.
+    pub async fn response(&mut self) -> Value {
         loop {
             let frame = self.frame().await.expect("the socket stays open");
             if frame["type"] == "res" {
-                assert_eq!(frame["id"], id.as_str(), "{frame}");
                 return frame;
             }
             self.events.push_back(frame);

@@ -32,7 +32,7 @@ impl TestGateway {
         Self::start_with(json!({})).await
     }
 
-    /// Starts with `config` merged over the usual one.
+    /// Starts with `config` merged over the usual one; null removes a key.
     pub async fn start_with(config: Value) -> Self {
         Self::start_with_env(config, &[]).await
     }
@@ -97,7 +97,11 @@ fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
+                if value.is_null() {
+                    into.remove(&key);
+                } else {
+                    merge(into.entry(key).or_insert(Value::Null), value);
+                }
             }
         }
         (into, from) => *into = from,
