@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::store::atomic;
+
 /// Held while this process is the gateway of its state directory.
 #[derive(Debug)]
 pub struct InstanceLock {
@@ -41,7 +43,7 @@ impl InstanceLock {
     pub fn take(state: &Path, config: &Path) -> Result<Self, LockError> {
         let path = state.join(FILE);
         let failed = |source| LockError::File { path: path.clone(), source };
-        fs::create_dir_all(state).map_err(failed)?;
+        atomic::private_dir(state).map_err(failed)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -1,8 +1,8 @@
 //! Replacing a file so that a crash leaves either the old or the new one.
 
-use std::fs::{File, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// Whether the caller needs the bytes to survive a power cut.
@@ -16,7 +16,7 @@ pub enum Sync {
 /// same directory. Blocking.
 pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir)?;
+    private_dir(dir)?;
     let mut file = tempfile::Builder::new()
         .prefix(".openclaw-")
         .permissions(Permissions::from_mode(0o600))
@@ -32,6 +32,11 @@ pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a directory, and those above it that are missing, for its owner alone.
+pub fn private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +49,8 @@ mod tests {
         write(&path, b"two", Sync::No).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        let parent = path.parent().unwrap();
+        assert_eq!(std::fs::metadata(parent).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(std::fs::read_dir(parent).unwrap().count(), 1);
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::base::clock::now_ms;
+use crate::store::atomic;
 
 /// Age at which a lock of a process that cannot be checked is broken.
 const STALE_AFTER_MS: u64 = 30 * 60 * 1000;
@@ -42,7 +43,7 @@ impl FileLock {
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {
                     let dir = lock.parent().unwrap_or(Path::new("."));
-                    std::fs::create_dir_all(dir)?;
+                    atomic::private_dir(dir)?;
                     continue;
                 }
                 Err(err) => return Err(err),

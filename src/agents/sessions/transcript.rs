@@ -19,6 +19,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::agents::sessions::iso_time;
+use crate::store::atomic;
 
 /// Model of replies that no model made; never shown to a model.
 pub(crate) const INJECTED_MODEL: &str = "gateway-injected";
@@ -288,7 +289,7 @@ pub(crate) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let mut file = match open() {
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             if let Some(dir) = path.parent() {
-                std::fs::create_dir_all(dir)?;
+                atomic::private_dir(dir)?;
             }
             open()?
         }

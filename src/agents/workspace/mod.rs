@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::profile::paths::Paths;
 use crate::profile::paths::expand;
+use crate::store::atomic;
 
 pub(crate) use context::Limits;
 pub(crate) use context::ProjectContext;
@@ -66,7 +67,7 @@ impl Workspaces {
         if !config.agents.defaults.skip_bootstrap {
             seed::ensure(&dir, now_ms)?;
         } else if !dir.is_dir() {
-            std::fs::create_dir_all(&dir)?;
+            atomic::private_dir(&dir)?;
         }
         Ok(dir)
     }

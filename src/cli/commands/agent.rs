@@ -54,7 +54,7 @@ fn seconds(context: &Context, flag: Option<&str>) -> Result<u64, Failure> {
     }
 }
 
-/// The `agent` request. A conversation must be named one way or another.
+/// The `agent` request; without a conversation named, the default agent's own.
 fn params(args: &AgentArgs, seconds: u64, context: &Context) -> Result<Value, Failure> {
     let given = |text: &Option<String>| {
         text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
@@ -64,11 +64,6 @@ fn params(args: &AgentArgs, seconds: u64, context: &Context) -> Result<Value, Fa
         return Err(Failure::new("Error: Message (--message) is required"));
     }
     let (to, session_id, agent) = (given(&args.to), given(&args.session_id), given(&args.agent));
-    if to.is_none() && session_id.is_none() && agent.is_none() {
-        return Err(Failure::new(
-            "Error: Pass --to <E.164>, --session-id, or --agent to choose a session",
-        ));
-    }
     let snapshot = context.config();
     let known =
         snapshot.runtime["agents"]["list"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -5,6 +5,7 @@ pub mod call;
 pub mod channels;
 pub mod config;
 pub mod dashboard;
+mod dev;
 pub mod gateway_status;
 pub mod health;
 pub mod logs;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::args::gateway::RunArgs;
+use crate::cli::commands::dev::{self, Reset};
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::config::Snapshot;
@@ -22,6 +23,12 @@ pub fn run(context: &Context, args: RunArgs) -> CommandResult {
     let options = args.into_options();
     if options.reset && !is_dev(context, &options) {
         return Err(Failure::new("Use --reset with --dev."));
+    }
+    if is_dev(context, &options) {
+        let reset = if options.reset { Reset::Yes } else { Reset::No };
+        for line in dev::prepare(context, reset)? {
+            context.ui.err(&format!("{line}\n"));
+        }
     }
     if let Some(style) = options.ws_log.as_deref()
         && !matches!(style, "auto" | "full" | "compact")

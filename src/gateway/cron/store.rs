@@ -66,7 +66,7 @@ fn log_path(store: &Path, job_id: &str) -> Option<PathBuf> {
 pub fn append_run(store: &Path, job_id: &str, entry: &Value) -> io::Result<()> {
     let Some(path) = log_path(store, job_id) else { return Ok(()) };
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
+        atomic::private_dir(dir)?;
     }
     let mut file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
     file.write_all(format!("{entry}\n").as_bytes())?;
