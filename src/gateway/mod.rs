@@ -7,6 +7,7 @@ pub mod blocked;
 pub mod boots;
 pub mod cron;
 pub mod events;
+pub mod force;
 pub mod health;
 pub mod heartbeat;
 pub mod http;
@@ -60,6 +61,9 @@ pub use state::State;
 const MAX_PREAUTH: usize = 32;
 /// Clients of protocol 4 expect a ping about this often.
 const PING_EVERY: Duration = Duration::from_secs(25);
+
+/// When many clients leave at once, the others are told this often.
+const PRESENCE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything a gateway is built from.
 #[derive(Debug)]
@@ -130,6 +134,9 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     }
     for line in &plan.notices {
         tracing::info!("{line}");
+    }
+    if options.force && inherited.is_empty() {
+        force::free(plan.port).await?;
     }
     let lock = InstanceLock::take(&paths.state, &paths.config).map_err(StartError::Locked)?;
     let snapshot = persist(&plan, snapshot, &env, &paths);
@@ -300,6 +307,18 @@ fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &Cancellati
             beating.bus.close_stalled();
         })
         .await;
+    });
+    let telling = Arc::clone(state);
+    state.lifecycle.spawn("presence", |stop| async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = telling.presence.next_change() => {}
+            }
+            let list = telling.presence.list(telling.clock.now_ms());
+            telling.bus.broadcast_state(Event::Presence, &json!({"presence": list}));
+            time::sleep(PRESENCE_PAUSE).await;
+        }
     });
     let pinging = Arc::clone(state);
     state.lifecycle.spawn("ping", |stop| async move {

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::base::VERSION;
 use crate::gateway::rpc::Caller;
@@ -56,13 +57,25 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Presence {
     own: Entry,
+    changed: Notify,
     others: Mutex<IndexMap<String, Entry>>,
 }
 
 impl Presence {
     /// Starts with the gateway alone.
     pub fn new() -> Self {
-        Self { own: own_entry(), others: Mutex::default() }
+        Self { own: own_entry(), changed: Notify::new(), others: Mutex::default() }
+    }
+
+    /// Says that others should be told.
+    pub fn changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until others should be told. Cancel-safe; changes in the meantime
+    /// count once.
+    pub async fn next_change(&self) {
+        self.changed.notified().await;
     }
 
     /// Notes a client that connected. Command lines are not tracked; returns

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::gate::{StartRefusal, is_supervised};
+use crate::gateway::force::ForceError;
 use crate::gateway::listen::BindError;
 use crate::gateway::lock::LockError;
 use crate::profile::env::Env;
@@ -21,7 +22,7 @@ pub enum StartError {
     #[error("Gateway failed to start: {0}")]
     Bind(BindError),
     #[error("Force: Error: {0}")]
-    Force(String),
+    Force(#[from] ForceError),
 }
 
 /// Who holds the port.

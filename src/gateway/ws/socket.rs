@@ -25,7 +25,7 @@ use crate::gateway::ws::wire::{NO_CODE, Turn, Wire};
 use crate::gateway::ws::{Outbox, Peer};
 use crate::lifecycle::CancellationToken;
 use crate::protocol::connect::{Features, Granted, HelloOk, Policy, Server, Snapshot};
-use crate::protocol::events::{self, Event};
+use crate::protocol::events;
 use crate::protocol::frame::{self, EventText, Request, close};
 use crate::protocol::scope::{Role, Scope};
 
@@ -347,8 +347,7 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
     let now = state.clock.now_ms();
     if state.presence.disconnected(&caller, now) {
         state.bus.bump_presence();
-        let list = json!({"presence": state.presence.list(now)});
-        state.bus.broadcast_state(Event::Presence, &list);
+        state.presence.changed();
     }
 }
 
