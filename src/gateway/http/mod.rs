@@ -42,6 +42,7 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 pub struct Site {
     state: Arc<State>,
     prepared: ArcSwap<Prepared>,
+    responses: openai::responses::Memory,
 }
 
 /// What a handler needs of a request besides its body.
@@ -55,7 +56,11 @@ struct Asked<'a> {
 impl Site {
     pub fn new(state: &Arc<State>) -> Arc<Self> {
         let prepared = Prepared::new(state.config.load());
-        Arc::new(Self { state: Arc::clone(state), prepared: ArcSwap::from_pointee(prepared) })
+        Arc::new(Self {
+            state: Arc::clone(state),
+            prepared: ArcSwap::from_pointee(prepared),
+            responses: openai::responses::Memory::default(),
+        })
     }
 
     /// Answers one request. A panic in a handler is answered, not passed on.
@@ -107,6 +112,7 @@ impl Site {
             }
             "/v1/models" if prepared.openai() => self.models(&asked, None),
             "/v1/chat/completions" if prepared.chat.is_some() => self.chat(&asked, body).await,
+            "/v1/responses" if prepared.responses.is_some() => self.responses(&asked, body).await,
             "/v1/models" | "/v1/chat/completions" | "/v1/embeddings" | "/v1/responses" => {
                 Ok(reply::not_found())
             }
@@ -135,6 +141,17 @@ impl Site {
         let caller = self.authorize(asked, Scope::Write)?;
         let Asked { prepared, headers, .. } = asked;
         openai::chat::answer(&self.state, prepared, limits, &caller, headers, body).await
+    }
+
+    async fn responses(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Answer> {
+        let Some(limits) = &asked.prepared.responses else {
+            return Err(reply::not_found());
+        };
+        allow(asked, &Method::POST, "POST")?;
+        let caller = self.authorize(asked, Scope::Write)?;
+        let Asked { prepared, headers, .. } = asked;
+        let (state, memory) = (&self.state, &self.responses);
+        openai::responses::answer(state, prepared, memory, limits, &caller, (headers, body)).await
     }
 
     /// The Control UI, and what no stage took.

@@ -4,4 +4,5 @@ pub mod chat;
 pub mod conversation;
 pub mod media;
 pub mod models;
+pub mod responses;
 pub mod run;
