@@ -21,7 +21,6 @@ use crate::config::Config;
 use crate::config::Snapshot;
 use crate::config::schema::agents::ModelChoice as Configured;
 use crate::lifecycle::Lifecycle;
-use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 
 /// What runs when nothing is configured.
@@ -74,16 +73,15 @@ pub trait ModelSource: Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) models: Models,
-    pub(crate) env: Arc<Env>,
     pub(crate) paths: Paths,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lifecycle: Lifecycle,
 }
 
 impl Connected {
-    fn lookup<'a>(&'a self, config: &'a Config, agent: &'a str) -> Lookup<'a> {
+    fn lookup<'a>(&'a self, snapshot: &'a Snapshot, agent: &'a str) -> Lookup<'a> {
         let now = self.clock.now_ms();
-        Lookup { config, env: &self.env, paths: &self.paths, agent, now }
+        Lookup { config: &snapshot.config, env: &snapshot.env, paths: &self.paths, agent, now }
     }
 }
 
@@ -96,7 +94,7 @@ impl ModelSource for Connected {
         fallbacks: Option<&'a [String]>,
     ) -> BoxFuture<'a, Chain> {
         Box::pin(async move {
-            let lookup = self.lookup(&snapshot.config, agent);
+            let lookup = self.lookup(snapshot, agent);
             let default = self.models.default_model(lookup).await;
             let chain = lookup.chain(requested, &default);
             match fallbacks {
@@ -118,7 +116,7 @@ impl ModelSource for Connected {
                 Some(profile) if !reference.contains('@') => format!("{reference}@{profile}"),
                 _ => reference.to_owned(),
             };
-            let resolved = self.lookup(&snapshot.config, agent).resolve(&name)?;
+            let resolved = self.lookup(snapshot, agent).resolve(&name)?;
             let provider = self.models.registry.get(&resolved.model.api)?;
             let profile = resolved.profile().map(str::to_owned);
             Ok(Ready { provider, model: resolved.model, profile })
@@ -137,7 +135,7 @@ impl ModelSource for Connected {
         if reason.is_some_and(|reason| !auth_profiles::blames_profile(reason)) {
             return;
         }
-        let dir = self.lookup(&snapshot.config, agent).agent_dir();
+        let dir = self.lookup(snapshot, agent).agent_dir();
         let now = self.clock.now_ms();
         let snapshot = Arc::clone(snapshot);
         self.lifecycle.spawn("auth profile record", move |_stop| async move {

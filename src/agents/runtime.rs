@@ -86,6 +86,7 @@ pub struct Agents {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) config: Live,
+    /// The process's own; runs see that of their configuration.
     pub(crate) env: Arc<Env>,
     pub(crate) paths: Paths,
     pub(crate) lifecycle: Lifecycle,
@@ -187,7 +188,6 @@ impl Agents {
     pub fn new(deps: AgentsDeps) -> Self {
         let models = Connected {
             models: Models::default(),
-            env: Arc::clone(&deps.env),
             paths: deps.paths.clone(),
             clock: Arc::clone(&deps.clock),
             lifecycle: deps.lifecycle.clone(),

@@ -98,7 +98,7 @@ async fn run(context: &ToolContext, arguments: &Value) -> Result<ToolResult, Str
         .inner
         .toolbox
         .processes
-        .start(launch, &context.inner.env, &context.inner.lifecycle)
+        .start(launch, &context.snapshot.env, &context.inner.lifecycle)
         .map_err(|err| format!("Cannot run the command: {err}"))?;
     let background = arguments["background"].as_bool().unwrap_or(false);
     let patience = if background {

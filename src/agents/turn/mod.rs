@@ -8,6 +8,8 @@ mod compaction;
 mod prepare;
 mod run_loop;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;

@@ -153,7 +153,7 @@ fn load(inner: &Inner, run: &Run, snapshot: &Snapshot) -> Result<Loaded, String>
     };
     let lock = FileLock::acquire(&path, LOCK_PATIENCE).map_err(|err| err.to_string())?;
     let branch = read_branch(&path).map_err(|err| format!("{}: {err}", path.display()))?;
-    let skills = prompt::skills(&workspace, &inner.paths, &inner.env, snapshot);
+    let skills = prompt::skills(&workspace, &inner.paths, &snapshot.env, snapshot);
     Ok(Loaded { workspace, context, skills, store, entry, branch, path, lock })
 }
 
