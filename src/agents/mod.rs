@@ -3,6 +3,7 @@
 //! and no channel.
 
 pub mod auth_profiles;
+mod card;
 pub mod choice;
 mod events;
 pub mod failover;

@@ -65,6 +65,16 @@ impl Mode {
             _ => return None,
         })
     }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Collect => "collect",
+            Self::Followup => "followup",
+            Self::Steer => "steer",
+            Self::SteerBacklog => "steer-backlog",
+            Self::Interrupt => "interrupt",
+        }
+    }
 }
 
 impl Drop {
@@ -75,6 +85,14 @@ impl Drop {
             "new" | "newest" => Self::New,
             _ => return None,
         })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Summarize => "summarize",
+            Self::Old => "old",
+            Self::New => "new",
+        }
     }
 }
 

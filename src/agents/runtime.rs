@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -368,6 +369,15 @@ impl Inner {
 
     fn unfinished(&self) -> Vec<Arc<Run>> {
         self.runs().values().filter(|run| !run.is_done()).map(Arc::clone).collect()
+    }
+
+    /// [`Self::submit`] for tools, whose futures a run contains.
+    pub(crate) fn submit_boxed(
+        self: &Arc<Self>,
+        request: RunRequest,
+    ) -> BoxFuture<'static, Result<RunHandle, RunRefused>> {
+        let this = Arc::clone(self);
+        Box::pin(async move { this.submit(request).await })
     }
 
     pub(crate) async fn submit(

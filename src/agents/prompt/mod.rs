@@ -16,6 +16,7 @@ use crate::agents::workspace::ProjectContext;
 
 pub(crate) use message::frame;
 pub(crate) use message::is_silent;
+pub(crate) use message::stamp;
 pub(crate) use message::stamp_line;
 pub(crate) use message::strip_reply_tag;
 pub(crate) use message::visible_text;

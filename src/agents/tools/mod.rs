@@ -6,6 +6,7 @@ mod files;
 mod policy;
 mod process;
 pub(crate) mod processes;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -107,7 +108,12 @@ impl Default for Toolbox {
             Arc::new(exec::Exec),
             Arc::new(process::ProcessTool),
         ];
-        let tools = built_in.into_iter().map(|tool| (tool.spec().name, tool)).collect();
+        let about_sessions = sessions::SessionTool::ALL.map(|tool| Arc::new(tool) as Arc<dyn Tool>);
+        let tools = built_in
+            .into_iter()
+            .chain(about_sessions)
+            .map(|tool| (tool.spec().name, tool))
+            .collect();
         Self { tools: RwLock::new(tools), processes: processes::Processes::default() }
     }
 }

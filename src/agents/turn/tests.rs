@@ -182,10 +182,10 @@ struct World {
 
 impl World {
     fn new(answers: Vec<Script>) -> Self {
-        Self::with(answers, json!({}), None)
+        Self::with(answers, &json!({}), None)
     }
 
-    fn with(answers: Vec<Script>, config: Value, window: Option<u64>) -> Self {
+    fn with(answers: Vec<Script>, config: &Value, window: Option<u64>) -> Self {
         let home = tempfile::tempdir().unwrap();
         let env: Env = [("HOME", home.path().to_str().unwrap()), ("PATH", "/usr/bin:/bin")]
             .into_iter()
@@ -407,7 +407,7 @@ async fn the_same_run_id_joins_instead_of_running_again() {
 async fn messages_to_a_busy_chat_are_collected_into_one_run() {
     let world = World::with(
         vec![Script::Hang("busy"), Script::Say("all")],
-        json!({"messages": {"queue": {"debounceMs": 10}}}),
+        &json!({"messages": {"queue": {"debounceMs": 10}}}),
         None,
     );
     let chat = |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
@@ -427,7 +427,7 @@ async fn messages_to_a_busy_chat_are_collected_into_one_run() {
 async fn a_steering_message_joins_the_active_run() {
     let world = World::with(
         vec![Script::Call("exec", json!({"command": "sleep 0.3"})), Script::Say("both")],
-        json!({"messages": {"queue": {"mode": "steer"}}}),
+        &json!({"messages": {"queue": {"mode": "steer"}}}),
         None,
     );
     let chat = |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
@@ -452,16 +452,10 @@ async fn an_overlong_conversation_is_compacted_and_goes_on() {
     world.run("a", &long).await;
     let outcome = world.run("b", "go on").await;
     assert_eq!(outcome.text, "two");
-    let calls = world.provider.calls.lock().unwrap();
-    let texts: Vec<&str> = calls[3]
-        .messages
-        .iter()
-        .map(|message| message["content"][0]["text"].as_str().unwrap())
-        .collect();
-    assert_eq!(texts.len(), 2);
-    assert!(texts[0].contains("SUMMARY"));
-    assert_eq!(texts[1], "go on");
-    drop(calls);
+    let messages = world.provider.calls.lock().unwrap()[3].messages.clone();
+    assert_eq!(messages.len(), 2);
+    assert!(messages[0]["content"][0]["text"].as_str().unwrap().contains("SUMMARY"));
+    assert_eq!(messages[1]["content"][0]["text"], "go on");
     world.run("c", "and again").await;
     let calls = world.provider.calls.lock().unwrap();
     let first = calls[4].messages[0]["content"][0]["text"].as_str().unwrap();
