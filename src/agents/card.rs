@@ -24,8 +24,7 @@ pub(crate) fn status(inner: &Inner, key: &SessionKey, entry: Option<&Entry>) -> 
     let mut card = format!("🦞 OpenClaw {VERSION}\n🧠 Model: {provider}/{model}");
     // Writing to a String cannot fail.
     let (cached, fresh) = (number("cacheRead"), number("cacheWrite"));
-    if cached + fresh > 0 {
-        let percent = cached * 100 / (cached + fresh);
+    if let Some(percent) = (cached * 100).checked_div(cached + fresh) {
         let _ = write!(
             card,
             "\n🗄️ Cache: {percent}% hit · {} cached, {} new",

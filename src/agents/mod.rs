@@ -5,6 +5,7 @@
 pub mod auth_profiles;
 mod card;
 pub mod choice;
+mod commands;
 mod events;
 pub mod failover;
 mod lanes;

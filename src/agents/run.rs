@@ -206,6 +206,8 @@ pub struct RunOutcome {
     /// Of the last model call; its prompt is the session's context size.
     pub last_call: Usage,
     pub cost_usd: f64,
+    /// The gateway answered itself, without a model.
+    pub injected: bool,
     /// The reply was `NO_REPLY` or the message was merged into another run.
     pub silent: bool,
     pub started_at: u64,

@@ -19,6 +19,8 @@ use tokio::sync::watch;
 use crate::agents::choice;
 use crate::agents::choice::Connected;
 use crate::agents::choice::ModelSource;
+use crate::agents::commands;
+use crate::agents::commands::Name;
 use crate::agents::events::SystemEvents;
 use crate::agents::lanes::Lanes;
 use crate::agents::lanes::SessionLane;
@@ -393,6 +395,14 @@ impl Inner {
         if self.draining.load(Ordering::Acquire) {
             return Err(RunRefused::Draining);
         }
+        let command = commands::of(&request);
+        if let Some(command) =
+            command.as_ref().filter(|it| matches!(it.name, Name::New | Name::Reset))
+        {
+            commands::start_over(self, &mut request, command).await?;
+        }
+        let command =
+            command.filter(|it| !matches!(it.name, Name::New | Name::Reset | Name::Compact));
         let this = Arc::clone(self);
         let (request, begun) = tokio::task::spawn_blocking(move || {
             let begun = turn::begin(&this, &request);
@@ -441,7 +451,18 @@ impl Inner {
             runs.insert(run.id.clone(), Arc::clone(&run));
         }
         let handle = run.handle(false);
-        queue::enqueue(self, &run);
+        match command {
+            None => queue::enqueue(self, &run),
+            Some(command) => {
+                let owner = Arc::clone(self);
+                self.lifecycle.spawn("slash command", move |_stop| async move {
+                    let request = run.request.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if let Some(request) = request {
+                        commands::answer(&owner, &run, &request, &command).await;
+                    }
+                });
+            }
+        }
         Ok(handle)
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::agents::card;
 use crate::agents::choice::Ready;
 use crate::agents::providers::FailReason;
 use crate::agents::providers::ModelCall;
@@ -99,7 +100,20 @@ impl Turn<'_> {
         deadline: Option<Instant>,
     ) -> Result<bool, Halt> {
         let keep = KEEP_TOKENS.min(ready.model.context_window / 4);
-        let Some(cut) = cut_point(&self.branch.messages, keep) else { return Ok(false) };
+        match cut_point(&self.branch.messages, keep) {
+            Some(cut) => self.compact_at(ready, cut, instructions, deadline).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Replaces the messages before `cut` by a summary.
+    async fn compact_at(
+        &mut self,
+        ready: &Ready,
+        cut: usize,
+        instructions: Option<&str>,
+        deadline: Option<Instant>,
+    ) -> Result<bool, Halt> {
         let before = tokens_of(&self.branch.messages);
         self.run.reporter.other("compaction", &json!({"phase": "start"}));
         let result = self.summarise(ready, cut, instructions, deadline).await;
@@ -122,6 +136,40 @@ impl Turn<'_> {
         self.branch.ids.insert(0, id);
         self.compactions += 1;
         Ok(true)
+    }
+
+    /// `/compact`: answers with what it saved, without a turn.
+    pub(crate) async fn compact_command(&mut self, wish: &str) -> Result<(), Halt> {
+        let ready = self
+            .inner
+            .models()
+            .resolve(&self.snapshot, &self.run.agent, self.chain.current(), None)
+            .await
+            .map_err(Halt::Provider)?;
+        self.model = Some(Arc::clone(&ready.model));
+        let before = tokens_of(&self.branch.messages);
+        let window = ready.model.context_window;
+        let cut = self.branch.messages.len();
+        let done = cut > 1 && self.compact_at(&ready, cut, Some(wish), None).await?;
+        let after = tokens_of(&self.branch.messages);
+        let reply = if done {
+            format!(
+                "⚙️ Compacted ({} → {}) • Context {}/{} ({}%)",
+                card::short(before),
+                card::short(after),
+                card::short(after),
+                card::short(window),
+                after * 100 / window.max(1)
+            )
+        } else {
+            "⚙️ Nothing to compact yet.".to_owned()
+        };
+        if self.branch.begun {
+            let now = self.now();
+            self.pen.message(&crate::agents::turn::injected_message(&reply, now), now);
+        }
+        self.reply = reply;
+        Ok(())
     }
 
     async fn summarise(

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::agents::commands;
+use crate::agents::commands::Name;
 use crate::agents::prompt;
 use crate::agents::providers::ProviderError;
 use crate::agents::run::RunBody;
@@ -56,7 +58,12 @@ pub(crate) async fn run(inner: &Arc<Inner>, run: &Arc<Run>, request: RunRequest)
     let prepared = prepare::prepare(inner, run, request).await;
     match prepared {
         Ok(mut turn) => {
-            let result = turn.drive().await;
+            let result = match commands::of(&turn.request) {
+                Some(command) if command.name == Name::Compact => {
+                    turn.compact_command(&command.argument).await
+                }
+                _ => turn.drive().await,
+            };
             turn.settle(result, &mut outcome).await;
         }
         Err(text) => {

@@ -537,3 +537,58 @@ async fn what_the_reference_wrote_is_gone_on_with() {
     assert_eq!(index["agent:main:main"]["future"], 1);
     assert_eq!(index["agent:main:main"]["sessionId"], "old");
 }
+
+#[tokio::test]
+async fn a_command_is_answered_without_a_model_and_kept_out_of_its_context() {
+    let world = World::new(vec![Script::Say("hello")]);
+    let chat = |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
+    let outcome = world.agents.submit(chat("q", "/queue steer")).await.unwrap().outcome().await;
+    assert_eq!(outcome.text, "⚙️ Queue mode set to steer.");
+    assert!(outcome.injected && world.provider.calls.lock().unwrap().is_empty());
+    let card = world.agents.submit(chat("s", "/status")).await.unwrap().outcome().await;
+    assert!(card.text.contains("🪢 Queue: steer (depth 0)"), "{}", card.text);
+    world.run("r", "hi").await;
+    assert_eq!(world.provider.calls.lock().unwrap()[0].messages.len(), 1);
+    assert_eq!(world.history().await["messages"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn new_starts_a_fresh_session_with_a_greeting() {
+    let world = World::new(vec![Script::Say("one"), Script::Say("welcome")]);
+    let chat = |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
+    let first = world.agents.submit(chat("a", "hi")).await.unwrap();
+    first.outcome().await;
+    let second = world.agents.submit(chat("b", "/new")).await.unwrap();
+    assert_ne!(first.session_id, second.session_id);
+    assert_eq!(second.outcome().await.text, "welcome");
+    assert_eq!(world.provider.calls.lock().unwrap()[1].messages.len(), 1);
+}
+
+#[tokio::test]
+async fn compact_shortens_the_conversation_on_request() {
+    let world = World::new(vec![Script::Say("one"), Script::Say("SUMMARY"), Script::Say("two")]);
+    let chat = |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
+    world.run("a", &"x".repeat(8_000)).await;
+    let outcome = world.agents.submit(chat("b", "/compact")).await.unwrap().outcome().await;
+    assert!(outcome.text.starts_with("⚙️ Compacted (2k → "), "{}", outcome.text);
+    world.run("c", "go on").await;
+    let messages = world.provider.calls.lock().unwrap()[2].messages.clone();
+    assert_eq!(messages.len(), 2);
+}
+
+#[tokio::test]
+async fn a_tool_asks_another_session() {
+    let world = World::with(
+        vec![
+            Script::Call("sessions_send", json!({"sessionKey": "side", "message": "ping"})),
+            Script::Say("pong"),
+            Script::Say("it said pong"),
+        ],
+        &json!({"tools": {"sessions": {"visibility": "agent"}}}),
+        None,
+    );
+    assert_eq!(world.run("r", "ask").await.text, "it said pong");
+    let messages = world.provider.calls.lock().unwrap()[2].messages.clone();
+    let result = messages.last().unwrap()["content"][0]["text"].as_str().unwrap().to_owned();
+    assert!(result.contains("\"reply\": \"pong\""), "{result}");
+}

@@ -259,7 +259,9 @@ impl RunEvents {
             data.insert("stopReason".to_owned(), json!(outcome.stop_reason));
         }
         data.insert("endedAt".to_owned(), json!(outcome.ended_at));
-        self.agent(event, "lifecycle", &data);
+        if !outcome.injected {
+            self.agent(event, "lifecycle", &data);
+        }
         let run = self.end(event.run_id).unwrap_or_default();
         let Some(key) = event.session_key.map(SessionKey::as_str) else { return };
         if self.bus.has_audience(Event::Chat) {
