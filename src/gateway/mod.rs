@@ -19,6 +19,7 @@ pub mod options;
 pub mod pairing;
 pub mod presence;
 pub mod process;
+pub mod restart;
 pub mod rpc;
 pub mod services;
 pub mod shutdown;
@@ -257,7 +258,14 @@ impl Gateway {
         state.phase.send_replace(Phase::Ready);
         announce(&addresses);
         let reason = loop {
-            match requests.next().await {
+            let request = tokio::select! {
+                request = requests.next() => request,
+                () = state.services.restart.due() => {
+                    tracing::info!("restarting to apply the changed configuration");
+                    break Reason::Restart;
+                }
+            };
+            match request {
                 Request::Reload => tracing::info!("reload requested"),
                 Request::Stop(signal) => {
                     tracing::info!("signal {signal} received");

@@ -6,6 +6,7 @@ use crate::gateway::cron::Cron;
 use crate::gateway::heartbeat::Heartbeats;
 use crate::gateway::nodes::Registry;
 use crate::gateway::nodes::pairing::Book;
+use crate::gateway::restart::Restart;
 use crate::profile::paths::Paths;
 
 /// State of the method families.
@@ -19,6 +20,7 @@ pub struct Services {
     pub node_book: Book,
     pub heartbeats: Heartbeats,
     pub cron: Cron,
+    pub restart: Restart,
 }
 
 impl Services {
@@ -31,6 +33,7 @@ impl Services {
             node_book: Book::new(&paths.state),
             heartbeats: Heartbeats::default(),
             cron: Cron::new(config, paths),
+            restart: Restart::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod approvals;
 mod attachments;
 mod channels;
 mod chat;
+mod config;
 mod cron;
 mod devices;
 pub mod dispatch;
@@ -45,6 +46,7 @@ const FAMILIES: &[&[Method]] = &[
     approvals::METHODS,
     channels::METHODS,
     chat::METHODS,
+    config::METHODS,
     cron::METHODS,
     devices::METHODS,
     health::METHODS,

@@ -2,3 +2,5 @@
 
 mod conversation;
 mod handshake;
+mod rpc_chat;
+mod rpc_state;
