@@ -12,14 +12,15 @@ ECHO = "dev/echo"
 class Cli:
     """The official command line with a home of its own."""
 
-    def __init__(self, command, home):
+    def __init__(self, command, home, **settings):
         self.command = command
         self.home = home
+        self.settings = settings
 
     def run(self, *arguments, timeout=90):
         done = subprocess.run(
             [*self.command, *arguments],
-            env=environment(self.home, NO_COLOR="1"),
+            env=environment(self.home, NO_COLOR="1", **self.settings),
             cwd=self.home,
             stdin=subprocess.DEVNULL,
             capture_output=True,
