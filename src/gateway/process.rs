@@ -278,17 +278,21 @@ async fn serve(gateway: Gateway, signals: Signals, boot: Option<Boot>, supervise
 fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>, status: String) {
     let proving = Arc::clone(state);
     state.lifecycle.spawn("readiness", move |stop| async move {
-        let mut phase = proving.phase.subscribe();
-        if phase.wait_for(|phase| *phase == Phase::Ready).await.is_err() {
-            return;
-        }
         let Some(address) = address.map(reachable) else { return };
-        while let Err(problem) = proves_itself(&proving, address).await {
-            tracing::warn!(err = %problem, "the gateway does not answer itself yet");
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        let proven = async {
+            let mut phase = proving.phase.subscribe();
+            if phase.wait_for(|phase| *phase == Phase::Ready).await.is_err() {
+                return false;
             }
+            while let Err(problem) = proves_itself(&proving, address).await {
+                tracing::warn!(err = %problem, "the gateway does not answer itself yet");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            true
+        };
+        // A stop may come first: then it is never ready.
+        if stop.run_until_cancelled(proven).await != Some(true) {
+            return;
         }
         Notifier.ready(&status);
         if let Some(period) = watchdog_period() {

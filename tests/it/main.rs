@@ -7,4 +7,5 @@
 mod gateway;
 mod malformed;
 mod providers;
+mod stop;
 mod support;

@@ -6,7 +6,7 @@ pub mod runs;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use serde::Serialize;
 
@@ -70,6 +70,8 @@ pub struct Bus {
     connections: RwLock<HashMap<String, Arc<Connection>>>,
     presence: AtomicU64,
     health: AtomicU64,
+    /// Set when the gateway ends: the close of sockets that join too late.
+    closing: OnceLock<(u16, String)>,
 }
 
 impl Bus {
@@ -77,7 +79,13 @@ impl Bus {
     pub fn join(&self, connection: Connection) -> Arc<Connection> {
         let connection = Arc::new(connection);
         let id = connection.caller.conn_id.clone();
-        self.write().insert(id, Arc::clone(&connection));
+        let mut connections = self.write();
+        connections.insert(id, Arc::clone(&connection));
+        // Under the same lock as in `close_all`: nobody slips in between.
+        if let Some((code, reason)) = self.closing.get() {
+            connection.outbox.close(*code, reason);
+        }
+        drop(connections);
         connection
     }
 
@@ -201,9 +209,12 @@ impl Bus {
         }
     }
 
-    /// Closes every socket after what is queued for it.
+    /// Closes every socket after what is queued for it, and each one that
+    /// still joins.
     pub fn close_all(&self, code: u16, reason: &str) {
-        for connection in self.read().values() {
+        let connections = self.write();
+        self.closing.get_or_init(|| (code, reason.to_owned()));
+        for connection in connections.values() {
             connection.outbox.close(code, reason);
         }
     }

@@ -32,6 +32,13 @@ impl Gateway {
     /// Starts the program in the dev profile with `config` over the usual
     /// settings, and waits until it is ready.
     pub async fn start(config: Value) -> Self {
+        let mut gateway = Self::spawn(config);
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    /// Starts the program and does not wait for anything.
+    pub fn spawn(config: Value) -> Self {
         let home = tempfile::tempdir().unwrap();
         let port = free_port();
         let state = home.path().join(".openclaw-dev");
@@ -51,9 +58,7 @@ impl Gateway {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut gateway = Self { port, home, child };
-        gateway.wait_until_ready().await;
-        gateway
+        Self { port, home, child }
     }
 
     async fn wait_until_ready(&mut self) {
