@@ -5,6 +5,7 @@
 #![expect(unreachable_pub, reason = "nothing outside this binary can reach anything")]
 
 mod gateway;
+mod http;
 mod malformed;
 mod providers;
 mod stop;
