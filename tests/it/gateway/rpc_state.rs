@@ -263,3 +263,29 @@ async fn status_hides_sessions_from_readers_and_files_are_kept_in_the_workspace(
     let nobody = reader.call("agents.files.list", json!({"agentId": "nope"})).await;
     assert_eq!(nobody["error"]["message"], "unknown agent id");
 }
+
+#[tokio::test]
+async fn an_agent_is_hired_renamed_and_let_go() {
+    let gateway = TestGateway::start().await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let workspace = gateway.state_dir().join("ops");
+    let params = json!({"name": "Ops Team", "workspace": workspace, "emoji": "🦀"});
+    let created = client.ask("agents.create", params.clone()).await;
+    assert_eq!(created["agentId"], "ops-team");
+    let twice = client.call("agents.create", params).await;
+    assert_eq!(twice["error"]["message"], "agent \"ops-team\" already exists");
+    let update = json!({"agentId": "ops-team", "name": "Operators"});
+    assert_eq!(client.ask("agents.update", update).await["ok"], true);
+    let listed = client.ask("agents.list", json!({})).await;
+    assert_eq!(listed["defaultId"], "main");
+    assert_eq!(listed["agents"][1]["name"], "Operators");
+    let identity = client.ask("agent.identity.get", json!({"agentId": "ops-team"})).await;
+    assert_eq!((&identity["name"], &identity["emoji"]), (&json!("Ops Team"), &json!("🦀")));
+    let main = client.call("agents.delete", json!({"agentId": "main"})).await;
+    assert_eq!(main["error"]["message"], "\"main\" cannot be deleted");
+    let deleted = client.ask("agents.delete", json!({"agentId": "ops-team"})).await;
+    assert_eq!(deleted["removedBindings"], 0);
+    assert!(!workspace.exists());
+    let gone = client.call("agents.update", json!({"agentId": "ops-team"})).await;
+    assert_eq!(gone["error"]["message"], "agent \"ops-team\" not found");
+}

@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod identity;
+mod roster;
 pub mod workspace;
 
 use serde_json::{Map, Value, json};
@@ -17,6 +18,9 @@ use crate::protocol::error::ErrorShape;
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "agents.list", run: |call| Box::pin(list(call)) },
     Method { name: "agent.identity.get", run: |call| Box::pin(identity(call)) },
+    Method { name: "agents.create", run: |call| Box::pin(roster::create(call)) },
+    Method { name: "agents.update", run: |call| Box::pin(roster::update(call)) },
+    Method { name: "agents.delete", run: |call| Box::pin(roster::delete(call)) },
     Method { name: "agents.files.list", run: |call| Box::pin(files_list(call)) },
     Method { name: "agents.files.get", run: |call| Box::pin(files_get(call)) },
     Method { name: "agents.files.set", run: |call| Box::pin(files_set(call)) },
