@@ -6,7 +6,9 @@
 
 pub mod child;
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use tokio_util::sync::CancellationToken;
@@ -17,7 +19,11 @@ use tokio_util::task::TaskTracker;
 pub struct Lifecycle {
     stop: CancellationToken,
     tasks: TaskTracker,
+    running: Running,
 }
+
+/// How many tasks of each name there are.
+type Running = Arc<Mutex<BTreeMap<&'static str, usize>>>;
 
 impl Lifecycle {
     /// Runs `task` until it ends or everything stops.
@@ -27,11 +33,11 @@ impl Lifecycle {
         F: Future<Output = ()> + Send + 'static,
     {
         let future = task(self.stop.child_token());
-        let tracked = self.tasks.track_future(future);
-        tokio::spawn(async move {
-            tracked.await;
-            tracing::trace!(task = name, "task ended");
-        });
+        let listed = Listed::new(name, &self.running);
+        tokio::spawn(self.tasks.track_future(async move {
+            let _listed = listed;
+            future.await;
+        }));
     }
 
     /// The token that is cancelled when everything stops.
@@ -46,7 +52,38 @@ impl Lifecycle {
     pub async fn shut_down(&self, grace: Duration) -> bool {
         self.stop.cancel();
         self.tasks.close();
-        tokio::time::timeout(grace, self.tasks.wait()).await.is_ok()
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_ok() {
+            return true;
+        }
+        let left = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tracing::warn!(tasks = ?left, "tasks were still running when the grace ended");
+        false
+    }
+}
+
+/// An entry in the list of running tasks, for as long as the task exists.
+#[derive(Debug)]
+struct Listed {
+    name: &'static str,
+    running: Running,
+}
+
+impl Listed {
+    fn new(name: &'static str, running: &Running) -> Self {
+        *running.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        Self { name, running: Arc::clone(running) }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = running.get_mut(self.name) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(self.name);
+            }
+        }
     }
 }
 

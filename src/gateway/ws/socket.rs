@@ -33,8 +33,10 @@ use crate::protocol::scope::{Role, Scope};
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long we wait for the peer to close after we did.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a request may still take once the gateway ends.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 /// How long a last message may take to a peer that does not read.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Requests of one socket that may be worked on at once; more wait unread.
 const MAX_IN_FLIGHT: usize = 512;
 
@@ -377,11 +379,21 @@ async fn begin(
     in_flight.fetch_add(1, Ordering::Relaxed);
     let outbox = Arc::clone(outbox);
     let in_flight = Arc::clone(in_flight);
-    state.lifecycle.spawn("request", |_stop| async move {
-        let reply = run.await;
+    state.lifecycle.spawn("request", |stop| async move {
+        let given_up = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_ANSWER).await;
+        };
+        // A request that waits for something, such as `agent.wait`, must not hold the end up.
+        let reply = tokio::select! {
+            reply = run => Some(reply),
+            () = given_up => None,
+        };
         in_flight.fetch_sub(1, Ordering::Relaxed);
-        outbox.push_text(frame::response(&request_id, &reply));
-        outbox.nudge();
+        if let Some(reply) = reply {
+            outbox.push_text(frame::response(&request_id, &reply));
+            outbox.nudge();
+        }
     });
 }
 
