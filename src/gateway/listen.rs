@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::gateway::State;
 use crate::gateway::http::Site;
@@ -113,13 +114,18 @@ pub fn max_connections() -> usize {
 }
 
 /// A connection as it was accepted.
-#[derive(Debug)]
-pub struct Accepted(TcpStream);
+pub struct Accepted(Box<dyn Stream>);
+
+impl std::fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Accepted")
+    }
+}
 
 impl Accepted {
     /// For a socket that goes on after HTTP.
     pub fn into_stream(self) -> Box<dyn Stream> {
-        Box::new(self.0)
+        self.0
     }
 }
 
@@ -155,11 +161,26 @@ pub async fn accept(
         if let Err(err) = stream.set_nodelay(true) {
             tracing::debug!(%err, "TCP_NODELAY not set");
         }
-        let connection = serve(Arc::clone(&state), Accepted(stream), remote, Arc::clone(&site));
+        let (serving, site) = (Arc::clone(&state), Arc::clone(&site));
         state.lifecycle.spawn("connection", |stop| async move {
-            connection(stop).await;
+            if let Some(stream) = secured(&serving, stream).await {
+                serve(serving, stream, remote, site)(stop).await;
+            }
             drop(place);
         });
+    }
+}
+
+/// The connection as it is served: encrypted if TLS is on.
+async fn secured(state: &State, stream: TcpStream) -> Option<Accepted> {
+    let Some(tls) = &state.tls else { return Some(Accepted(Box::new(stream))) };
+    match timeout(HEAD_TIMEOUT, tls.acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Accepted(Box::new(stream))),
+        Ok(Err(err)) => {
+            tracing::debug!(%err, "TLS handshake failed");
+            None
+        }
+        Err(_elapsed) => None,
     }
 }
 

@@ -25,6 +25,7 @@ pub mod services;
 pub mod shutdown;
 pub mod start;
 pub mod state;
+pub mod tls;
 pub mod ws;
 
 use std::future::Future;
@@ -136,6 +137,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     for line in &plan.notices {
         tracing::info!("{line}");
     }
+    let tls = load_tls(&snapshot, &paths).await?;
     if options.force && inherited.is_empty() {
         force::free(plan.port).await?;
     }
@@ -192,6 +194,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         dedupe: limits::Dedupe::default(),
         writes: limits::WriteBudget::default(),
         preauth: limits::PreauthBudget::new(max_preauth),
+        tls,
         phase: watch::Sender::new(Phase::Starting),
         lifecycle,
         config: live,
@@ -200,6 +203,20 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         clock,
     });
     Ok(Gateway { state, listeners, addresses, _lock: lock })
+}
+
+async fn load_tls(snapshot: &Snapshot, paths: &Paths) -> Result<Option<tls::Tls>, StartError> {
+    let (section, paths) = (snapshot.config.gateway.tls.clone(), paths.clone());
+    if section.is_empty() {
+        return Ok(None);
+    }
+    let loaded = tokio::task::spawn_blocking(move || tls::load(&section, &paths)).await;
+    let loaded = loaded.map_err(|err| gate::StartRefusal::failed(err.to_string()))?;
+    let tls = loaded.map_err(gate::StartRefusal::failed)?;
+    if let Some(tls) = &tls {
+        tracing::info!("gateway tls: serving with fingerprint sha256:{}", tls.fingerprint);
+    }
+    Ok(tls)
 }
 
 /// Writes what the gate decided, for example a fresh token. A file that cannot
@@ -256,7 +273,7 @@ impl Gateway {
         let accepting = CancellationToken::new();
         serve(&state, listeners, &accepting);
         state.phase.send_replace(Phase::Ready);
-        announce(&addresses);
+        announce(&addresses, if state.tls.is_some() { "wss" } else { "ws" });
         let reason = loop {
             let request = tokio::select! {
                 request = requests.next() => request,
@@ -361,7 +378,8 @@ async fn every(period: Duration, stop: CancellationToken, work: impl Fn()) {
 }
 
 /// Part of the contract: operators search the log for this line.
-fn announce(addresses: &[SocketAddr]) {
-    let urls: Vec<String> = addresses.iter().map(|address| format!("ws://{address}")).collect();
+fn announce(addresses: &[SocketAddr], scheme: &str) {
+    let urls: Vec<String> =
+        addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
     tracing::info!("listening on {} (PID {})", urls.join(", "), std::process::id());
 }

@@ -324,14 +324,17 @@ async fn proves_itself(state: &State, address: SocketAddr) -> Result<(), String>
     let auth = state.auth.load_full();
     if auth.mode == gate::AuthMode::TrustedProxy {
         // Only a proxy can sign in; an answered request is what can be proven.
+        if state.tls.is_some() {
+            return TcpStream::connect(address).await.map(drop).map_err(|err| err.to_string());
+        }
         return answers_http(address).await;
     }
     let target = Target {
-        url: format!("ws://{address}"),
+        url: format!("{}://{address}", if state.tls.is_some() { "wss" } else { "ws" }),
         source: target::Source::Loopback,
         config_path: state.paths.config.clone(),
         bind: None,
-        fingerprint: None,
+        fingerprint: state.tls.as_ref().map(|tls| tls.fingerprint.clone()),
         insecure_private: true,
     };
     let credentials = Credentials { token: auth.token.clone(), password: auth.password.clone() };

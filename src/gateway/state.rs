@@ -16,6 +16,7 @@ use crate::gateway::limits::{Dedupe, PreauthBudget, WriteBudget};
 use crate::gateway::pairing::Devices;
 use crate::gateway::presence::Presence;
 use crate::gateway::services::Services;
+use crate::gateway::tls::Tls;
 use crate::lifecycle::Lifecycle;
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
@@ -59,6 +60,8 @@ pub struct State {
     pub dedupe: Dedupe,
     pub writes: WriteBudget,
     pub preauth: PreauthBudget,
+    /// Present when the port speaks TLS.
+    pub tls: Option<Tls>,
     pub phase: watch::Sender<Phase>,
 }
 

@@ -4,3 +4,4 @@ mod conversation;
 mod handshake;
 mod rpc_chat;
 mod rpc_state;
+mod tls;

@@ -1,0 +1,26 @@
+//! TLS on the port: a certificate made at the first start, pinned by clients.
+
+use futures_util::StreamExt;
+use openclaw::client::tls;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::support::gateway::TestGateway;
+
+#[tokio::test]
+async fn a_pinned_certificate_is_accepted_and_another_is_not() {
+    let config = json!({"gateway": {"tls": {"enabled": true}}});
+    let gateway = TestGateway::start_with(config).await;
+    let fingerprint = gateway.state.tls.as_ref().unwrap().fingerprint.clone();
+    assert!(gateway.state_dir().join("gateway/tls/gateway-cert.pem").exists());
+
+    let dial = || TcpStream::connect(("127.0.0.1", gateway.port));
+    let stream = tls::wrap(dial().await.unwrap(), "127.0.0.1", Some(&fingerprint)).await.unwrap();
+    let url = format!("ws://127.0.0.1:{}/", gateway.port);
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let challenge = socket.next().await.unwrap().unwrap();
+    assert!(challenge.to_text().unwrap().contains("connect.challenge"));
+
+    let other = "00".repeat(32);
+    assert!(tls::wrap(dial().await.unwrap(), "127.0.0.1", Some(&other)).await.is_err());
+}
