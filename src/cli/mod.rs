@@ -4,6 +4,7 @@ pub mod args;
 pub mod commands;
 pub mod context;
 pub mod link;
+pub mod local;
 pub mod ui;
 
 use std::ffi::OsString;

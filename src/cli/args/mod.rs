@@ -39,6 +39,8 @@ pub enum Command {
     Daemon(gateway::DaemonArgs),
     /// Run one turn of a conversation through the gateway
     Agent(Box<chat::AgentArgs>),
+    /// Show the whole installation on one page
+    Status(look::StatusArgs),
     /// Show how the gateway says it is
     Health(look::HealthArgs),
     /// Show the gateway's log
@@ -108,7 +110,6 @@ pub const LATER: &[&str] = &[
     "security",
     "sessions",
     "skills",
-    "status",
     "tasks",
     "tui",
     "uninstall",

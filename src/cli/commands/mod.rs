@@ -15,6 +15,7 @@ pub mod serve;
 pub mod service;
 pub mod setup;
 pub mod shell;
+pub mod status;
 
 use crate::cli::args::Command;
 use crate::cli::args::config::ConfigCommand;
@@ -50,6 +51,7 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
             ChannelsCommand::Status(args) => channels::status(context, &args),
         },
         Command::Models(args) => models::run(context, &args),
+        Command::Status(args) => status::run(context, &args),
         Command::System(args) => call::system(context, &args.command),
         Command::Dashboard(args) => dashboard::run(context, &args),
         Command::Config(args) => config::run(context, args),
@@ -100,7 +102,9 @@ fn heed(command: &Command) -> Heed {
             Some(GatewayCommand::UsageCost(_)) => Heed::Stop,
             Some(_) => Heed::Tell,
         },
-        Command::Daemon(_) | Command::Health(_) | Command::Logs(_) => Heed::Tell,
+        Command::Daemon(_) | Command::Health(_) | Command::Logs(_) | Command::Status(_) => {
+            Heed::Tell
+        }
         Command::Completion(_) | Command::Man(_) => Heed::Nothing,
         Command::Config(args) => match &args.command {
             Some(ConfigCommand::Get(_) | ConfigCommand::Set(_) | ConfigCommand::Unset(_)) => {
