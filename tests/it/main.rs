@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 #![expect(unreachable_pub, reason = "nothing outside this binary can reach anything")]
 
+mod cli;
 mod gateway;
 mod http;
 mod malformed;

@@ -29,10 +29,11 @@ pub fn explain(err: &clap::Error, tree: &clap::Command, args: &[String]) -> Comm
                 Outcome::text(group_of(tree, args).clone().render_help().to_string()).with_code(1)
             );
         }
-        ErrorKind::MissingRequiredArgument => missing(err),
+        ErrorKind::MissingRequiredArgument => missing(err, group_of(tree, args)),
         // clap reports an option without its value as an invalid empty value.
         ErrorKind::InvalidValue | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
             let arg = context(err, ContextKind::InvalidArg).unwrap_or_default();
+            let arg = spelled(&arg, group_of(tree, args));
             let value = context(err, ContextKind::InvalidValue).unwrap_or_default();
             if value.is_empty() {
                 format!("error: option '{arg}' argument missing")
@@ -64,17 +65,26 @@ fn unknown_argument(err: &clap::Error, tree: &clap::Command, args: &[String]) ->
     format!("error: unknown option '{arg}'{}", suggestion(&arg, &names))
 }
 
-fn missing(err: &clap::Error) -> String {
+fn missing(err: &clap::Error, group: &clap::Command) -> String {
     let names = match err.get(ContextKind::InvalidArg) {
         Some(ContextValue::Strings(names)) => names.join(", "),
         Some(ContextValue::String(name)) => name.clone(),
         _ => String::new(),
     };
     if names.starts_with('-') {
-        format!("error: required option '{names}' not specified")
+        format!("error: required option '{}' not specified", spelled(&names, group))
     } else {
         let name = names.replace(['<', '>'], "").to_lowercase();
         format!("error: missing required argument '{name}'")
+    }
+}
+
+/// An option as the help shows it: with its short form in front.
+fn spelled(name: &str, group: &clap::Command) -> String {
+    let option = group.get_arguments().find(|option| option.to_string() == name);
+    match option.and_then(|option| option.get_short()) {
+        Some(short) => format!("-{short}, {name}"),
+        None => name.to_owned(),
     }
 }
 
