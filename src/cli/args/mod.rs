@@ -7,6 +7,7 @@ pub mod chat;
 pub mod config;
 pub mod gateway;
 pub mod look;
+pub mod manage;
 pub mod models;
 pub mod root;
 pub mod rpc;
@@ -51,6 +52,18 @@ pub enum Command {
     Models(models::ModelsArgs),
     /// Send events, control heartbeats, list who is connected
     System(system::SystemArgs),
+    /// Look after the devices that may sign in
+    Devices(Box<manage::DevicesArgs>),
+    /// List the conversations on this host
+    Sessions(manage::SessionsArgs),
+    /// Look after the agents
+    Agents(manage::AgentsArgs),
+    /// Look after scheduled jobs
+    Cron(Box<manage::CronArgs>),
+    /// Look after the nodes
+    Nodes(manage::NodesArgs),
+    /// Look after the skills
+    Skills(manage::SkillsArgs),
     /// Open the Control UI
     Dashboard(look::DashboardArgs),
     /// Read, check and change the configuration
@@ -67,7 +80,12 @@ pub enum Command {
 /// Commands of the reference that this release does not have yet, as typed.
 pub const LATER: &[&str] = &[
     "acp",
-    "agents",
+    "agents add",
+    "agents bind",
+    "agents bindings",
+    "agents delete",
+    "agents set-identity",
+    "agents unbind",
     "approvals",
     "backup",
     "channels add",
@@ -80,8 +98,8 @@ pub const LATER: &[&str] = &[
     "channels resolve",
     "clawbot",
     "configure",
-    "cron",
-    "devices",
+    "cron add",
+    "cron edit",
     "directory",
     "dns",
     "docs",
@@ -99,7 +117,18 @@ pub const LATER: &[&str] = &[
     "models set",
     "models set-image",
     "node",
-    "nodes",
+    "nodes approve",
+    "nodes camera",
+    "nodes canvas",
+    "nodes describe",
+    "nodes invoke",
+    "nodes list",
+    "nodes location",
+    "nodes notify",
+    "nodes push",
+    "nodes reject",
+    "nodes rename",
+    "nodes screen",
     "onboard",
     "pairing",
     "plugins",
@@ -108,8 +137,12 @@ pub const LATER: &[&str] = &[
     "sandbox",
     "secrets",
     "security",
-    "sessions",
-    "skills",
+    "sessions cleanup",
+    "skills check",
+    "skills info",
+    "skills install",
+    "skills search",
+    "skills update",
     "tasks",
     "tui",
     "uninstall",

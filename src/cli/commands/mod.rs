@@ -6,9 +6,12 @@ pub mod channels;
 pub mod config;
 pub mod dashboard;
 mod dev;
+pub mod devices;
 pub mod gateway_status;
 pub mod health;
+pub mod kept;
 pub mod logs;
+pub mod manage;
 pub mod models;
 pub mod probe;
 pub mod serve;
@@ -21,6 +24,7 @@ use crate::cli::args::Command;
 use crate::cli::args::config::ConfigCommand;
 use crate::cli::args::gateway::{DaemonCommand, GatewayArgs, GatewayCommand, RunArgs};
 use crate::cli::args::look::ChannelsCommand;
+use crate::cli::args::manage::AgentsCommand;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure};
 
@@ -52,6 +56,15 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         },
         Command::Models(args) => models::run(context, &args),
         Command::Status(args) => status::run(context, &args),
+        Command::Devices(args) => devices::run(context, &args.command),
+        Command::Sessions(args) => kept::sessions(context, &args),
+        Command::Agents(args) => {
+            let AgentsCommand::List(args) = args.command;
+            Ok(kept::agents(context, &args))
+        }
+        Command::Cron(args) => manage::cron(context, &args.command),
+        Command::Nodes(args) => manage::nodes(context, &args.command),
+        Command::Skills(args) => manage::skills(context, &args.command),
         Command::System(args) => call::system(context, &args.command),
         Command::Dashboard(args) => dashboard::run(context, &args),
         Command::Config(args) => config::run(context, args),
@@ -112,12 +125,7 @@ fn heed(command: &Command) -> Heed {
             }
             _ => Heed::Nothing,
         },
-        Command::Agent(_)
-        | Command::Channels(_)
-        | Command::Models(_)
-        | Command::System(_)
-        | Command::Dashboard(_)
-        | Command::Setup(_) => Heed::Stop,
+        _ => Heed::Stop,
     }
 }
 

@@ -82,7 +82,7 @@ fn missing(err: &clap::Error, group: &clap::Command) -> String {
 /// An option as the help shows it: with its short form in front.
 fn spelled(name: &str, group: &clap::Command) -> String {
     let option = group.get_arguments().find(|option| option.to_string() == name);
-    match option.and_then(|option| option.get_short()) {
+    match option.and_then(clap::Arg::get_short) {
         Some(short) => format!("-{short}, {name}"),
         None => name.to_owned(),
     }

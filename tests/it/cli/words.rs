@@ -21,7 +21,7 @@ async fn the_version_has_the_shape_that_installers_parse() {
 #[tokio::test]
 async fn bad_root_flags_exit_with_2_and_bad_commands_with_1() {
     let home = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (
             &["--profile", "bad name", "status"],
             2,
@@ -36,11 +36,6 @@ async fn bad_root_flags_exit_with_2_and_bad_commands_with_1() {
         (&["bogus"], 1, "error: unknown command 'bogus'\n(Did you mean logs?)\n"),
         (&["health", "--bogus"], 1, "error: unknown option '--bogus'\n"),
         (&["agent"], 1, "error: required option '-m, --message <text>' not specified\n"),
-        (
-            &["agent", "--message", "hi"],
-            1,
-            "Error: Pass --to <E.164>, --session-id, or --agent to choose a session\n",
-        ),
         (&["tui"], 2, "openclaw tui is not available yet in this gateway\n"),
     ];
     for (args, code, err) in cases {
@@ -111,7 +106,7 @@ async fn an_invalid_configuration_stops_commands_but_not_those_that_explain_it()
     let home = tempfile::tempdir().unwrap();
     let state = home.path().join(".openclaw");
     fs::create_dir(&state).unwrap();
-    fs::write(state.join("openclaw.json"), r#"{gateway:{bogus:1,port:1}}"#).unwrap();
+    fs::write(state.join("openclaw.json"), "{gateway:{bogus:1,port:1}}").unwrap();
     let block = "Config invalid\nFile: ~/.openclaw/openclaw.json\nProblem:\n  \
                  - gateway: Unrecognized key: \"bogus\"\n\nRun: openclaw doctor --fix\n";
     let stopped = run(home.path(), &["system", "presence"]).await;

@@ -1,0 +1,234 @@
+//! Commands that manage what the gateway keeps: devices, sessions, agents,
+//! scheduled jobs, nodes, approvals, skills.
+
+use clap::{Args, Subcommand};
+
+use crate::cli::args::gateway::RpcOnly;
+use crate::cli::args::rpc::Rpc;
+
+#[derive(Debug, Clone, Args)]
+pub struct DevicesArgs {
+    #[command(subcommand)]
+    pub command: DevicesCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum DevicesCommand {
+    /// List devices, and those that wait for approval
+    List(RpcOnly),
+    /// Let a waiting device in
+    Approve(ApproveArgs),
+    /// Turn a waiting device away
+    Reject(RequestArgs),
+    /// Forget a device
+    Remove(DeviceArgs),
+    /// Forget all devices
+    Clear(ClearArgs),
+    /// Give a device a new token for a role
+    Rotate(TokenArgs),
+    /// Take a device's token for a role away
+    Revoke(TokenArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ApproveArgs {
+    /// Id of the request; without it the newest one is shown
+    #[arg(value_name = "requestId")]
+    pub request_id: Option<String>,
+    /// Approve the newest request
+    #[arg(long)]
+    pub latest: bool,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RequestArgs {
+    /// Id of the request
+    #[arg(value_name = "requestId")]
+    pub request_id: String,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DeviceArgs {
+    /// Id of the device
+    #[arg(value_name = "deviceId")]
+    pub device_id: String,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ClearArgs {
+    /// Turn waiting devices away too
+    #[arg(long)]
+    pub pending: bool,
+    /// Yes, all of them
+    #[arg(long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// Id of the device
+    #[arg(long, value_name = "id")]
+    pub device: String,
+    /// Role of the token
+    #[arg(long, value_name = "role")]
+    pub role: String,
+    /// Scopes of the new token
+    #[arg(long, value_name = "scope", num_args = 1..)]
+    pub scope: Vec<String>,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct SessionsArgs {
+    /// Agent to look at
+    #[arg(long, value_name = "id")]
+    pub agent: Option<String>,
+    /// Look at every configured agent
+    #[arg(long)]
+    pub all_agents: bool,
+    /// Only sessions used within so many minutes
+    #[arg(long, value_name = "minutes")]
+    pub active: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Accepted for symmetry with other commands
+    #[arg(long, hide = true)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AgentsArgs {
+    #[command(subcommand)]
+    pub command: AgentsCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum AgentsCommand {
+    /// List the configured agents
+    List(AgentsListArgs),
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct AgentsListArgs {
+    /// Show each agent's routing rules
+    #[arg(long)]
+    pub bindings: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CronArgs {
+    #[command(subcommand)]
+    pub command: CronCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum CronCommand {
+    /// List the jobs
+    List(CronListArgs),
+    /// Show whether jobs run, and when the next one does
+    Status(RpcOnly),
+    /// Delete a job
+    #[command(visible_aliases = ["remove", "delete"])]
+    Rm(JobArgs),
+    /// Let a job run by its schedule
+    Enable(JobArgs),
+    /// Keep a job, but do not run it
+    Disable(JobArgs),
+    /// Run a job now
+    Run(RunJobArgs),
+    /// Show how a job's runs ended
+    Runs(RunsArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CronListArgs {
+    /// List disabled jobs too
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct JobArgs {
+    /// Id of the job
+    #[arg(value_name = "id")]
+    pub id: String,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunJobArgs {
+    /// Id of the job
+    #[arg(value_name = "id")]
+    pub id: String,
+    /// Run it only if it is due
+    #[arg(long)]
+    pub due: bool,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RunsArgs {
+    /// Id of the job
+    #[arg(long, value_name = "id")]
+    pub id: String,
+    /// Runs to show
+    #[arg(long, value_name = "n", default_value = "50")]
+    pub limit: String,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct NodesArgs {
+    #[command(subcommand)]
+    pub command: NodesCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum NodesCommand {
+    /// Show the known nodes and whether they are connected
+    Status(RpcOnly),
+    /// Show the nodes that wait for approval
+    Pending(RpcOnly),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SkillsArgs {
+    #[command(subcommand)]
+    pub command: SkillsCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum SkillsCommand {
+    /// List the skills and whether they can be used
+    List(SkillsListArgs),
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct SkillsListArgs {
+    /// Only those that can be used
+    #[arg(long)]
+    pub eligible: bool,
+    /// Show what is missing
+    #[arg(short, long)]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub rpc: Rpc,
+}

@@ -1,0 +1,238 @@
+//! Commands that show and change what the gateway keeps: scheduled jobs,
+//! nodes and skills. Each is one call.
+
+use serde_json::{Value, json};
+
+use crate::base::clock;
+use crate::cli::args::manage::{
+    CronCommand, CronListArgs, NodesCommand, SkillsCommand, SkillsListArgs,
+};
+use crate::cli::args::rpc::Rpc;
+use crate::cli::commands::call::{call, call_or_fail};
+use crate::cli::context::Context;
+use crate::cli::link::CALL_MS;
+use crate::cli::ui::age;
+use crate::cli::ui::page::Page;
+use crate::cli::ui::{CommandResult, Failure, Outcome};
+
+pub fn cron(context: &Context, command: &CronCommand) -> CommandResult {
+    let patch = |rpc: &Rpc, id: &str, enabled: bool| {
+        let params = json!({ "id": id, "patch": { "enabled": enabled } });
+        Ok(Outcome::json(&call_or_fail(context, rpc, "cron.update", Some(params))?))
+    };
+    match command {
+        CronCommand::List(args) => cron_list(context, args),
+        CronCommand::Status(args) => {
+            Ok(Outcome::json(&call_or_fail(context, &args.rpc, "cron.status", Some(json!({})))?))
+        }
+        CronCommand::Rm(args) => {
+            let params = json!({ "id": args.id });
+            Ok(Outcome::json(&call_or_fail(context, &args.rpc, "cron.remove", Some(params))?))
+        }
+        CronCommand::Enable(args) => patch(&args.rpc, &args.id, true),
+        CronCommand::Disable(args) => patch(&args.rpc, &args.id, false),
+        CronCommand::Run(args) => {
+            let mode = if args.due { "due" } else { "force" };
+            let params = json!({ "id": args.id, "mode": mode });
+            let answer = call_or_fail(context, &args.rpc, "cron.run", Some(params))?;
+            let ran = answer["ran"] == json!(true) || answer["enqueued"] == json!(true);
+            Ok(Outcome::json(&answer).with_code(u8::from(!ran)))
+        }
+        CronCommand::Runs(args) => {
+            let limit: u64 =
+                args.limit.trim().parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
+                    Failure::new("Error: --limit must be a positive whole number")
+                })?;
+            let params = json!({ "id": args.id, "limit": limit });
+            Ok(Outcome::json(&call_or_fail(context, &args.rpc, "cron.runs", Some(params))?))
+        }
+    }
+}
+
+fn cron_list(context: &Context, args: &CronListArgs) -> CommandResult {
+    let params = json!({ "includeDisabled": args.all });
+    let answer = call_or_fail(context, &args.rpc, "cron.list", Some(params))?;
+    if args.rpc.json {
+        return Ok(Outcome::json(&answer));
+    }
+    let jobs = answer["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if jobs.is_empty() {
+        return Ok(Outcome::text("No cron jobs."));
+    }
+    let now = clock::now_ms();
+    let mut page = Page::default();
+    let columns = |cells: [&str; 9]| {
+        let widths = [36, 24, 32, 10, 10, 9, 9, 10, 20];
+        let padded: Vec<String> =
+            cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        padded.join(" ").trim_end().to_owned()
+    };
+    page.line(columns([
+        "ID", "Name", "Schedule", "Next", "Last", "Status", "Target", "Agent ID", "Model",
+    ]));
+    for job in jobs {
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let state = &job["state"];
+        let next = state["nextRunAtMs"].as_u64().map(|at| relative(at, now));
+        let last = state["lastRunAtMs"].as_u64().map(|at| relative(at, now));
+        let status = if job["enabled"] == json!(false) {
+            "disabled"
+        } else if state["runningAtMs"].is_u64() {
+            "running"
+        } else {
+            state["lastRunStatus"].as_str().or(state["lastStatus"].as_str()).unwrap_or("idle")
+        };
+        page.line(columns([
+            &text(&job["id"]),
+            &text(&job["name"]),
+            &schedule(&job["schedule"]),
+            next.as_deref().unwrap_or("-"),
+            last.as_deref().unwrap_or("-"),
+            status,
+            &text(&job["sessionTarget"]),
+            &text(&job["agentId"]),
+            &text(&job["payload"]["model"]),
+        ]));
+    }
+    Ok(Outcome::text(page))
+}
+
+/// `in 5m` or `5m ago`.
+fn relative(at: u64, now: u64) -> String {
+    if at >= now {
+        // Half a unit more, so that a fresh ten-minute timer reads `in 10m`.
+        format!("in {}", age::short(at - now + 30_000))
+    } else {
+        age::ago(now - at)
+    }
+}
+
+/// `every 10m`, `cron 0 9 * * * @ Europe/Berlin`, `at 2026-11-24T…`.
+fn schedule(schedule: &Value) -> String {
+    match schedule["kind"].as_str() {
+        Some("every") => {
+            format!("every {}", age::short(schedule["everyMs"].as_u64().unwrap_or(0)))
+        }
+        Some("cron") => {
+            let zone = schedule["tz"].as_str().map(|tz| format!(" @ {tz}"));
+            format!("cron {}{}", schedule["expr"].as_str().unwrap_or("?"), zone.unwrap_or_default())
+        }
+        Some("at") => format!("at {}", schedule["at"].as_str().unwrap_or("?")),
+        _ => "?".to_owned(),
+    }
+}
+
+pub fn nodes(context: &Context, command: &NodesCommand) -> CommandResult {
+    let (args, method, lead) = match command {
+        NodesCommand::Status(args) => (args, "node.list", "nodes status failed: "),
+        NodesCommand::Pending(args) => (args, "node.pair.list", "nodes pending failed: "),
+    };
+    let answer = call(context, &args.rpc, method, Some(json!({})), CALL_MS)?
+        .map_err(|err| err.failure(lead))?;
+    if args.rpc.json {
+        return Ok(Outcome::json(&answer));
+    }
+    let list = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
+    let name = |node: &Value| {
+        let id = node["nodeId"].as_str().unwrap_or("?");
+        node["displayName"].as_str().map_or(id.to_owned(), |name| format!("{name} ({id})"))
+    };
+    let mut page = Page::default();
+    if method == "node.list" {
+        let nodes = list("nodes");
+        let count = |key: &str| nodes.iter().filter(|node| node[key] == json!(true)).count();
+        let (paired, connected) = (count("paired"), count("connected"));
+        page.line(format!("Known: {} · Paired: {paired} · Connected: {connected}", nodes.len()));
+        page.lines(nodes.iter().map(|node| {
+            let state = if node["connected"] == json!(true) { "connected" } else { "disconnected" };
+            format!("- {}: {state}", name(node))
+        }));
+    } else {
+        let pending = list("pending");
+        if pending.is_empty() {
+            page.line("No pending pairing requests.");
+        }
+        page.lines(pending.iter().map(|request| {
+            format!("- {}: {}", request["requestId"].as_str().unwrap_or("?"), name(request))
+        }));
+    }
+    Ok(Outcome::text(page))
+}
+
+pub fn skills(context: &Context, command: &SkillsCommand) -> CommandResult {
+    let SkillsCommand::List(args) = command;
+    let mut answer = call_or_fail(context, &args.rpc, "skills.status", Some(json!({})))?;
+    if args.eligible
+        && let Some(skills) = answer["skills"].as_array_mut()
+    {
+        skills.retain(|skill| skill["eligible"] == json!(true));
+    }
+    if args.rpc.json {
+        return Ok(Outcome::json(&answer));
+    }
+    Ok(Outcome::text(skills_text(&answer, args)))
+}
+
+fn skills_text(answer: &Value, args: &SkillsListArgs) -> String {
+    let skills = answer["skills"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ready = skills.iter().filter(|skill| skill["eligible"] == json!(true)).count();
+    let mut page = Page::default();
+    page.line(format!("Skills ({ready}/{} ready)", skills.len()));
+    for skill in skills {
+        let state = if skill["disabled"] == json!(true) {
+            "disabled"
+        } else if skill["eligible"] == json!(true) {
+            "ready"
+        } else {
+            "needs setup"
+        };
+        let name = skill["name"].as_str().unwrap_or("?");
+        let about = skill["description"].as_str().unwrap_or_default();
+        page.line(format!("- {name} ({state}): {about}"));
+        if args.verbose {
+            let missing = ["bins", "anyBins", "env", "config", "os"].iter().flat_map(|kind| {
+                let names = skill["missing"][*kind].as_array().cloned().unwrap_or_default();
+                names
+                    .into_iter()
+                    .filter_map(move |name| Some(format!("{kind}: {}", name.as_str()?)))
+            });
+            let missing: Vec<String> = missing.collect();
+            if !missing.is_empty() {
+                page.line(format!("  missing {}", missing.join(", ")));
+            }
+        }
+    }
+    page.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_reads_like_a_sentence() {
+        let cases = [
+            (json!({"kind": "every", "everyMs": 600_000}), "every 10m"),
+            (json!({"kind": "cron", "expr": "0 9 * * *", "tz": "UTC"}), "cron 0 9 * * * @ UTC"),
+            (json!({"kind": "at", "at": "2026-11-24T00:00:00Z"}), "at 2026-11-24T00:00:00Z"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(schedule(&value), text);
+        }
+        assert_eq!(relative(600_000, 1_000), "in 10m");
+        assert_eq!(relative(0, 120_000), "2m ago");
+    }
+
+    #[test]
+    fn skills_say_what_they_lack_when_asked() {
+        let answer = json!({"skills": [
+            {"name": "a", "description": "does a", "eligible": true},
+            {"name": "b", "description": "does b", "eligible": false, "missing": {"bins": ["git"], "env": []}},
+        ]});
+        let args = SkillsListArgs { verbose: true, ..SkillsListArgs::default() };
+        assert_eq!(
+            skills_text(&answer, &args),
+            "Skills (1/2 ready)\n- a (ready): does a\n- b (needs setup): does b\n  missing bins: git\n"
+        );
+    }
+}
