@@ -3,10 +3,13 @@
 mod catalog;
 mod exec;
 mod files;
+mod html;
+mod memory;
 mod policy;
 mod process;
 pub(crate) mod processes;
 mod sessions;
+mod web_fetch;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -101,12 +104,15 @@ pub(crate) struct Toolbox {
 
 impl Default for Toolbox {
     fn default() -> Self {
-        let built_in: [Arc<dyn Tool>; 5] = [
+        let built_in: [Arc<dyn Tool>; 8] = [
             Arc::new(files::Read),
             Arc::new(files::Write),
             Arc::new(files::Edit),
             Arc::new(exec::Exec),
             Arc::new(process::ProcessTool),
+            Arc::new(web_fetch::WebFetch::default()),
+            Arc::new(memory::Search),
+            Arc::new(memory::Get),
         ];
         let about_sessions = sessions::SessionTool::ALL.map(|tool| Arc::new(tool) as Arc<dyn Tool>);
         let tools = built_in

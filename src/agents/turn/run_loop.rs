@@ -35,8 +35,8 @@ use crate::agents::turn::answer::Call;
 use crate::agents::turn::answer::Shown;
 use crate::agents::turn::prepare::Turn;
 
-/// Longest silence of a provider in the middle of an answer.
-const IDLE_LIMIT: Duration = Duration::from_secs(300);
+/// Longest silence of a provider, above the limits of its HTTP client.
+const IDLE_LIMIT: Duration = Duration::from_secs(660);
 /// Model calls of one turn; a loop that needs more has lost its way.
 const MOST_STEPS: usize = 200;
 /// Characters of one tool result, whatever the model's window.
