@@ -8,11 +8,13 @@
 pub mod body;
 pub mod caller;
 pub mod control_ui;
+pub mod hooks;
 pub mod openai;
 pub mod percent;
 pub mod prepared;
 pub mod probes;
 pub mod reply;
+pub mod sessions;
 pub mod target;
 
 use std::net::SocketAddr;
@@ -43,6 +45,7 @@ pub struct Site {
     state: Arc<State>,
     prepared: ArcSwap<Prepared>,
     responses: openai::responses::Memory,
+    hooks: hooks::Hooks,
 }
 
 /// What a handler needs of a request besides its body.
@@ -60,6 +63,7 @@ impl Site {
             state: Arc::clone(state),
             prepared: ArcSwap::from_pointee(prepared),
             responses: openai::responses::Memory::default(),
+            hooks: hooks::Hooks::default(),
         })
     }
 
@@ -105,6 +109,21 @@ impl Site {
         let (parts, body) = request.into_parts();
         let asked = Asked { remote, method: &parts.method, headers: &parts.headers, prepared };
         let path = percent::normalized(parts.uri.path());
+        if let Some(settings) = &prepared.hooks
+            && let Some(rest) = path.strip_prefix(settings.base.as_str())
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            let query = parts.uri.query().unwrap_or_default();
+            let asked = hooks::Asked {
+                remote,
+                method: asked.method,
+                headers: asked.headers,
+                path: rest,
+                query,
+            };
+            let outcome = self.hooks.answer(&self.state, settings, &asked, body).await;
+            return outcome.unwrap_or_else(|refusal| refusal);
+        }
         let outcome = match &*path {
             "/health" | "/healthz" => Ok(probes::live(asked.method)),
             "/ready" | "/readyz" => {
@@ -116,10 +135,14 @@ impl Site {
             "/v1/models" | "/v1/chat/completions" | "/v1/embeddings" | "/v1/responses" => {
                 Ok(reply::not_found())
             }
-            path => match path.strip_prefix("/v1/models/") {
-                Some(id) if prepared.openai() => self.models(&asked, Some(id)),
-                _ => Ok(self.page(&asked, path, parts.uri.query()).await),
-            },
+            path => {
+                let query = parts.uri.query();
+                match (path.strip_prefix("/v1/models/"), session_route(path)) {
+                    (Some(id), _) if prepared.openai() => self.models(&asked, Some(id)),
+                    (_, Some((key, action))) => self.session(&asked, key, action, query).await,
+                    _ => Ok(self.page(&asked, path, query).await),
+                }
+            }
         };
         outcome.unwrap_or_else(|refusal| refusal)
     }
@@ -154,6 +177,41 @@ impl Site {
         openai::responses::answer(state, prepared, memory, limits, &caller, (headers, body)).await
     }
 
+    /// History and end of a session.
+    async fn session(
+        &self,
+        asked: &Asked<'_>,
+        key: &str,
+        action: SessionAction,
+        query: Option<&str>,
+    ) -> Result<Answer, Answer> {
+        let key = percent::decoded(key).filter(|key| !key.trim().is_empty());
+        let key = key.ok_or_else(|| reply::invalid("invalid session key"))?;
+        if action == SessionAction::History {
+            allow(asked, &Method::GET, "GET")?;
+            self.authorize(asked, Scope::Read)?;
+            return sessions::history(&self.state, &key, query, asked.headers).await;
+        }
+        allow(asked, &Method::POST, "POST")?;
+        let caller =
+            caller::authenticate(&self.state, asked.prepared, asked.remote, asked.headers)?;
+        if caller::is_local(asked.remote, asked.headers) {
+            caller.require(Scope::Admin)?;
+        } else {
+            let requester = target::header(asked.headers, "x-openclaw-requester-session-key");
+            if requester.is_none() {
+                return Err(reply::gateway_error(
+                    StatusCode::FORBIDDEN,
+                    "forbidden",
+                    "Session kills require a local admin request or requester session ownership.",
+                ));
+            }
+            caller.require(Scope::Write)?;
+            sessions::owned_by(&self.state, &key, requester.unwrap_or_default()).await?;
+        }
+        sessions::kill(&self.state, &key).await
+    }
+
     /// The Control UI, and what no stage took.
     async fn page(&self, asked: &Asked<'_>, path: &str, query: Option<&str>) -> Answer {
         let below = |prefix: &str| {
@@ -178,6 +236,22 @@ impl Site {
 
     fn authorize(&self, asked: &Asked<'_>, scope: Scope) -> Result<caller::Caller, Answer> {
         caller::authorize(&self.state, asked.prepared, asked.remote, asked.headers, scope)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SessionAction {
+    History,
+    Kill,
+}
+
+/// The key, still encoded, and the action of a path below `/sessions`.
+fn session_route(path: &str) -> Option<(&str, SessionAction)> {
+    let (key, action) = path.strip_prefix("/sessions/")?.split_once('/')?;
+    match action {
+        "history" => Some((key, SessionAction::History)),
+        "kill" => Some((key, SessionAction::Kill)),
+        _ => None,
     }
 }
 

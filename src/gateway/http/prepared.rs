@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{Config, Snapshot};
 use crate::gateway::http::control_ui::Ui;
+use crate::gateway::http::hooks;
 
 const MIB: usize = 1024 * 1024;
 /// Most bytes of a chat request unless configured.
@@ -30,6 +31,7 @@ pub struct Prepared {
     pub strict_transport: Option<HeaderValue>,
     pub allowed_origins: Vec<String>,
     pub ui: Option<Ui>,
+    pub hooks: Option<hooks::Settings>,
 }
 
 /// `gateway.http.endpoints.chatCompletions`.
@@ -89,6 +91,7 @@ impl Prepared {
             strict_transport,
             allowed_origins: config.gateway.control_ui.allowed_origins.clone(),
             ui: Ui::new(&snapshot),
+            hooks: hooks::Settings::new(&snapshot, &agents),
             agents,
             snapshot,
         }

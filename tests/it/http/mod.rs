@@ -2,8 +2,10 @@
 
 mod access;
 mod chat;
+mod hooks;
 mod pages;
 mod responses;
+mod sessions;
 
 use openclaw::agents::providers::http::Http;
 use serde_json::{Value, json};
