@@ -30,7 +30,7 @@ pub mod ws;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -196,6 +196,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         preauth: limits::PreauthBudget::new(max_preauth),
         tls,
         phase: watch::Sender::new(Phase::Starting),
+        grace: Mutex::new(shutdown::GRACE),
         lifecycle,
         config: live,
         env,
@@ -271,8 +272,9 @@ impl Gateway {
     pub async fn run(self, mut requests: impl Requests) -> Exit {
         let Self { state, listeners, addresses, _lock } = self;
         let accepting = CancellationToken::new();
-        serve(&state, listeners, &accepting);
+        // Clients may wait in the backlog: the first one must not be turned away.
         state.phase.send_replace(Phase::Ready);
+        serve(&state, listeners, &accepting);
         announce(&addresses, if state.tls.is_some() { "wss" } else { "ws" });
         let reason = loop {
             let request = tokio::select! {

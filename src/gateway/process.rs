@@ -25,6 +25,7 @@ use crate::lifecycle::Lifecycle;
 use crate::profile::env::Env;
 use crate::profile::paths::{DEFAULT_PORT, Paths};
 use crate::store::atomic::{self, Sync};
+use crate::supervise::host;
 use crate::supervise::notify::{Notifier, watchdog_period};
 use crate::supervise::report::BLOCKED;
 use crate::supervise::signals::{Request, Signals};
@@ -36,6 +37,8 @@ const PROBE_LIMIT: Duration = Duration::from_secs(10);
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// File that says why the last start was refused.
 const BLOCKED_FILE: &str = "start-blocked.json";
+/// Part of the manager's stop timeout that the drain leaves for closing.
+const STOP_RESERVE: Duration = Duration::from_secs(15);
 /// Longest wait for a reload to show.
 const RELOAD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -295,6 +298,7 @@ fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>, status: String)
             return;
         }
         Notifier.ready(&status);
+        bound_drain(&proving).await;
         if let Some(period) = watchdog_period() {
             let dir = proving.paths.state.clone();
             let probe = move || {
@@ -311,11 +315,25 @@ fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>, status: String)
             () = stop.cancelled() => {}
             reached = phase.wait_for(|phase| *phase >= Phase::Draining) => {
                 if reached.is_ok() {
-                    Notifier.stopping(shutdown::GRACE + shutdown::CLOSE, "draining");
+                    let runs = draining.runs.active();
+                    let status = format!("draining {runs} runs");
+                    Notifier.stopping(draining.grace() + shutdown::CLOSE, &status);
                 }
             }
         }
     });
+}
+
+/// The drain ends before the manager would kill, whatever a drop-in says.
+async fn bound_drain(state: &State) {
+    let env = Arc::clone(&state.env);
+    let limit = tokio::task::spawn_blocking(move || host::stop_timeout(&env)).await;
+    let Ok(Some(limit)) = limit else { return };
+    let budget = limit.saturating_sub(STOP_RESERVE).max(Duration::from_secs(1));
+    if let Ok(mut grace) = state.grace.lock() {
+        *grace = budget;
+    }
+    tracing::info!(budget_s = budget.as_secs(), stop_timeout_s = limit.as_secs(), "drain budget");
 }
 
 /// An internal client goes through the real accept path: connect, hello,
@@ -419,8 +437,12 @@ impl Requests for Watched {
             let (state, status) = (Arc::clone(&self.state), self.status.clone());
             let before = state.config.load();
             self.state.lifecycle.spawn("reload notice", move |stop| async move {
+                let path = state.paths.config.clone();
+                let same = tokio::fs::read(path)
+                    .await
+                    .is_ok_and(|bytes| load::hash(&bytes) == before.hash);
                 let changed = async {
-                    while Arc::ptr_eq(&state.config.load(), &before) {
+                    while !same && Arc::ptr_eq(&state.config.load(), &before) {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                 };

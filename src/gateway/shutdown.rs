@@ -12,7 +12,7 @@ use crate::gateway::state::Phase;
 use crate::protocol::events::Event;
 use crate::protocol::frame::close;
 
-/// How long running agents may take to finish.
+/// How long running agents may take to finish where no manager sets a limit.
 pub const GRACE: Duration = Duration::from_secs(60);
 /// How long closing sockets and ending tasks may take.
 pub const CLOSE: Duration = Duration::from_secs(5);
@@ -36,10 +36,11 @@ pub async fn shut_down(state: &Arc<State>, reason: Reason) -> bool {
         }
     };
     state.bus.broadcast(Event::Shutdown, &payload);
-    let aborted = state.agents.drain(GRACE).await;
+    let grace = state.grace();
+    let aborted = state.agents.drain(grace).await;
     let drained = aborted == 0;
     if !drained {
-        tracing::warn!(grace_s = GRACE.as_secs(), "runs were still active when the grace ended");
+        tracing::warn!(grace_s = grace.as_secs(), "runs were still active when the grace ended");
     }
     state.bus.close_all(close::RESTART, "service restart");
     let ended = state.lifecycle.shut_down(CLOSE).await;

@@ -1,6 +1,7 @@
 //! What handlers share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -63,9 +64,16 @@ pub struct State {
     /// Present when the port speaks TLS.
     pub tls: Option<Tls>,
     pub phase: watch::Sender<Phase>,
+    /// How long runs may take to finish once the gateway stops.
+    pub grace: Mutex<Duration>,
 }
 
 impl State {
+    /// How long runs may take to finish once the gateway stops.
+    pub fn grace(&self) -> Duration {
+        *self.grace.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// Whether clients are being served.
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()

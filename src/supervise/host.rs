@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -9,10 +10,12 @@ use crate::base::clock::SystemClock;
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 use crate::supervise::launchd::service::LaunchAgent;
+use crate::supervise::listeners;
 use crate::supervise::manager::ServiceManager;
 use crate::supervise::runner::HostRunner;
 use crate::supervise::spec::ServiceNames;
 use crate::supervise::systemd::service::{Places, SystemdService};
+use crate::supervise::systemd::systemctl::Systemctl;
 
 /// Whose service a command is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,43 @@ pub fn manager(env: &Env, paths: &Paths, choice: Choice) -> Box<dyn ServiceManag
             if system.exists() { Box::new(system) } else { Box::new(user) }
         }
     }
+}
+
+/// How long the manager of this process waits for its end, drop-ins included.
+/// `None` where no unit runs it or it waits for ever. Blocking.
+pub fn stop_timeout(env: &Env) -> Option<Duration> {
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let unit = listeners::unit_of_cgroup(&text)?;
+    if !unit.ends_with(".service") || env.get("NOTIFY_SOCKET").is_none() {
+        return None;
+    }
+    let system = !text.contains("/user@");
+    let systemctl = Systemctl::new(Box::new(HostRunner), system, env);
+    let found = systemctl.show(&[&unit]).ok()?;
+    time_span(found.first()?.get("TimeoutStopUSec"))
+}
+
+/// A duration as `systemctl show` spells it, for example `5min 30s`.
+fn time_span(text: &str) -> Option<Duration> {
+    let mut sum = Duration::ZERO;
+    for part in text.split_whitespace() {
+        let split = part.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = part[..split].parse().ok()?;
+        let unit = match &part[split..] {
+            "us" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            "w" => 604_800.0,
+            "month" => 2_629_800.0,
+            "y" => 31_557_600.0,
+            _ => return None,
+        };
+        sum += Duration::try_from_secs_f64(number * unit).ok()?;
+    }
+    (!sum.is_zero()).then_some(sum)
 }
 
 /// The unit of the same name in the other scope, when its file exists.
@@ -187,6 +227,20 @@ mod tests {
             cfg!(target_os = "macos")
                 || texts[2] == "systemctl --user start openclaw-gateway-x.service"
         );
+    }
+
+    #[test]
+    fn time_spans_are_read_as_systemd_prints_them() {
+        let cases = [
+            ("20s", Some(20_000)),
+            ("5min 30s", Some(330_000)),
+            ("1.5s", Some(1500)),
+            ("infinity", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(time_span(text), expected.map(Duration::from_millis), "{text}");
+        }
     }
 
     #[test]

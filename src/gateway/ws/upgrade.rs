@@ -43,7 +43,9 @@ pub fn answer(
         response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         return response;
     }
-    if state.phase() != Phase::Ready {
+    // A connection accepted just before the drain completes its handshake and
+    // is then closed as every other one, with the reason.
+    if matches!(state.phase(), Phase::Starting | Phase::Stopped) {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "Gateway websocket handlers unavailable");
     }
     let accept = accept_key(key.as_bytes());
