@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ use crate::lifecycle::CancellationToken;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head; more is answered with 431.
 const MAX_HEAD: usize = 16 * 1024;
+/// How long a client that has just been accepted may take to ask, once the
+/// gateway stops.
+const FIRST_REQUEST: Duration = Duration::from_millis(300);
 /// How long to wait after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Descriptors that are kept for files, children and outgoing connections.
@@ -193,7 +197,10 @@ fn serve(
 ) -> impl FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     move |stop| {
         Box::pin(async move {
+            let asked = Arc::new(AtomicBool::new(false));
+            let asking = Arc::clone(&asked);
             let answer = move |request: Request<Incoming>| {
+                asking.store(true, Ordering::Relaxed);
                 let state = Arc::clone(&state);
                 let site = Arc::clone(&site);
                 async move { Ok::<_, Infallible>(route(&state, remote, &site, request).await) }
@@ -208,8 +215,16 @@ fn serve(
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+                    // Closing with its first request unread would reset a client
+                    // that was accepted a moment before the stop.
+                    let limit = if asked.load(Ordering::Relaxed) { Duration::ZERO } else { FIRST_REQUEST };
+                    match tokio::time::timeout(limit, connection.as_mut()).await {
+                        Ok(ended) => ended,
+                        Err(_) => {
+                            connection.as_mut().graceful_shutdown();
+                            connection.await
+                        }
+                    }
                 }
             };
             if let Err(err) = ended {
