@@ -218,12 +218,11 @@ fn serve(
                     // Closing with its first request unread would reset a client
                     // that was accepted a moment before the stop.
                     let limit = if asked.load(Ordering::Relaxed) { Duration::ZERO } else { FIRST_REQUEST };
-                    match tokio::time::timeout(limit, connection.as_mut()).await {
-                        Ok(ended) => ended,
-                        Err(_) => {
-                            connection.as_mut().graceful_shutdown();
-                            connection.await
-                        }
+                    if let Ok(ended) = tokio::time::timeout(limit, connection.as_mut()).await {
+                        ended
+                    } else {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
                     }
                 }
             };
