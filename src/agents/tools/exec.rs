@@ -48,7 +48,7 @@ impl Tool for Exec {
                     "workdir": {"type": "string", "description": "Directory; the workspace if absent"},
                     "env": {"type": "object", "patternProperties": {"^(.*)$": {"type": "string"}}},
                     "yieldMs": {"type": "number", "description": "Milliseconds to wait before going to the background (10000)"},
-                    "background": {"type": "boolean", "description": "Go to the background at once"},
+                    "background": {"type": "boolean", "description": "Go to the background at once; only then can process write to it"},
                     "timeout": {"type": "number", "description": "Seconds until the command is killed (1800)"},
                     "pty": {"type": "boolean", "description": "Ask for a terminal; not available here"},
                     "elevated": {"type": "boolean", "description": "Run outside a sandbox; there is none here"},
@@ -85,12 +85,14 @@ async fn run(context: &ToolContext, arguments: &Value) -> Result<ToolResult, Str
         other => return Err(format!("exec host={other} is not available on this gateway")),
     }
     permit(context, arguments)?;
+    let background = arguments["background"].as_bool().unwrap_or(false);
     let launch = Launch {
         agent: context.agent.clone(),
         command: command.to_owned(),
         cwd: directory(context, arguments)?,
         env: extra_env(arguments)?,
         timeout: timeout(context, arguments),
+        interactive: background,
     };
     let cwd = launch.cwd.display().to_string();
     let seconds = launch.timeout.map(|timeout| timeout.as_secs());
@@ -100,7 +102,6 @@ async fn run(context: &ToolContext, arguments: &Value) -> Result<ToolResult, Str
         .processes
         .start(launch, &context.snapshot.env, &context.inner.lifecycle)
         .map_err(|err| format!("Cannot run the command: {err}"))?;
-    let background = arguments["background"].as_bool().unwrap_or(false);
     let patience = if background {
         Duration::ZERO
     } else {

@@ -128,6 +128,9 @@ pub(crate) struct Launch {
     pub(crate) cwd: PathBuf,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) timeout: Option<Duration>,
+    /// Whether something will be written to the standard input; a command that
+    /// reads it otherwise sees its end at once instead of waiting for ever.
+    pub(crate) interactive: bool,
 }
 
 /// How a process ended.
@@ -299,7 +302,8 @@ impl Processes {
         }
         command.env("OPENCLAW_SHELL", "exec");
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = if launch.interactive { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn()?;
         let mut id = crate::base::id::uuid();
@@ -490,6 +494,7 @@ mod tests {
             cwd: std::env::temp_dir(),
             env: Vec::new(),
             timeout,
+            interactive: false,
         }
     }
 
@@ -544,6 +549,12 @@ mod tests {
         let text = process.output().text();
         assert!(text.len() < HEAD_BYTES + TAIL_BYTES + 100);
         assert!(text.contains("bytes left out") && text.ends_with("END\n"));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_reads_its_input_does_not_hang() {
+        let (_, exit) = run("cat; exit 4", Some(Duration::from_secs(20))).await;
+        assert_eq!((exit.code, exit.why), (Some(4), Why::Exited));
     }
 
     #[test]
