@@ -80,6 +80,7 @@ fn parse(raw: String, exists: bool, paths: &Paths, env: &Env) -> Snapshot {
         runtime: Value::Object(Map::new()),
         config: Config::default(),
         env: Arc::new(environment::with_files(env, paths)),
+        process_env: Arc::new(env.clone()),
         includes: BTreeSet::new(),
         issues: Vec::new(),
         warnings: Vec::new(),

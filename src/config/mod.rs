@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -92,6 +92,8 @@ pub struct Snapshot {
     pub config: Config,
     /// The process environment with `.env` files and the `env` section added.
     pub env: Arc<Env>,
+    /// The environment before that, for reading again.
+    pub process_env: Arc<Env>,
     /// Files that `$include` pulled in.
     pub includes: BTreeSet<PathBuf>,
     /// Empty exactly when the file is valid.
@@ -135,18 +137,54 @@ impl Snapshot {
 
 /// The configuration in force; readers take one snapshot per request.
 #[derive(Debug, Clone)]
-pub struct Live(Arc<ArcSwap<Snapshot>>);
+pub struct Live(Arc<InForce>);
+
+#[derive(Debug)]
+struct InForce {
+    snapshot: ArcSwap<Snapshot>,
+    rejected: ArcSwapOption<Rejected>,
+}
+
+/// An edit that could not be taken over; the configuration before it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejected {
+    /// Of the file that was refused.
+    pub hash: String,
+    pub reasons: Vec<String>,
+    /// Milliseconds since the Unix epoch.
+    pub since: u64,
+}
 
 impl Live {
     pub fn new(snapshot: Snapshot) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(snapshot)))
+        Self(Arc::new(InForce {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            rejected: ArcSwapOption::empty(),
+        }))
     }
 
     pub fn load(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.0.snapshot.load_full()
     }
 
+    /// Puts a configuration in force; an earlier refusal is history.
     pub fn replace(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+        self.0.snapshot.store(Arc::new(snapshot));
+        self.clear_rejected();
+    }
+
+    /// Remembers that the file cannot be used as it is.
+    pub fn reject(&self, rejected: Rejected) {
+        self.0.rejected.store(Some(Arc::new(rejected)));
+    }
+
+    /// Why the file is not in force, if it is not.
+    pub fn rejected(&self) -> Option<Arc<Rejected>> {
+        self.0.rejected.load_full()
+    }
+
+    pub fn clear_rejected(&self) {
+        self.0.rejected.store(None);
     }
 }

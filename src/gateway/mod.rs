@@ -19,6 +19,7 @@ pub mod options;
 pub mod pairing;
 pub mod presence;
 pub mod process;
+pub mod reload;
 pub mod restart;
 pub mod rpc;
 pub mod services;
@@ -42,7 +43,7 @@ use tokio::time::{self, MissedTickBehavior};
 use crate::agents::{Agents, AgentsDeps, EventSink};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::id;
-use crate::config::{Live, Snapshot, edit, gate, write};
+use crate::config::{Live, Snapshot, gate};
 use crate::gateway::events::Bus;
 use crate::gateway::events::runs::RunEvents;
 use crate::gateway::lock::InstanceLock;
@@ -53,6 +54,7 @@ use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 use crate::protocol::events::Event;
 use crate::protocol::frame::TICK_INTERVAL_MS;
+use crate::secrets;
 use crate::supervise::signals::{Request, Signals};
 
 pub use options::RunOptions;
@@ -129,20 +131,24 @@ impl Requests for mpsc::Receiver<Request> {
 /// Checks flags and configuration, takes the lock, binds the port, wires the state.
 pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     let Setup { snapshot, env, paths, options, inherited, clock } = setup;
-    let intent = gate::admit(&options.flags(), &snapshot)?;
-    let plan = gate::serve(intent, &snapshot, &snapshot.resolved)?;
-    for line in &plan.warnings {
+    let flags = options.flags();
+    let mut prepared = Box::pin(secrets::start::check(&flags, snapshot)).await?;
+    for line in &prepared.warnings {
         tracing::warn!("{line}");
     }
-    for line in &plan.notices {
+    for line in &prepared.notices {
         tracing::info!("{line}");
     }
-    let tls = load_tls(&snapshot, &paths).await?;
+    let tls = load_tls(&prepared.snapshot, &paths).await?;
     if options.force && inherited.is_empty() {
-        force::free(plan.port).await?;
+        force::free(prepared.serving.port).await?;
     }
     let lock = InstanceLock::take(&paths.state, &paths.config).map_err(StartError::Locked)?;
-    let snapshot = persist(&plan, snapshot, &env, &paths);
+    // A file that cannot be written costs the setting, not the start.
+    if let Err(err) = secrets::start::persist(&mut prepared, &paths) {
+        tracing::warn!(%err, "settings made at this start could not be saved");
+    }
+    let secrets::start::Prepared { snapshot, serving: plan, .. } = prepared;
     let std_listeners = if inherited.is_empty() { bind(&plan).await? } else { inherited };
     let mut listeners = Vec::with_capacity(std_listeners.len());
     let mut addresses = Vec::with_capacity(std_listeners.len());
@@ -198,6 +204,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         phase: watch::Sender::new(Phase::Starting),
         grace: Mutex::new(shutdown::GRACE),
         lifecycle,
+        reloader: reload::Reloader::new(flags, live.load()),
         config: live,
         env,
         paths,
@@ -218,30 +225,6 @@ async fn load_tls(snapshot: &Snapshot, paths: &Paths) -> Result<Option<tls::Tls>
         tracing::info!("gateway tls: serving with fingerprint sha256:{}", tls.fingerprint);
     }
     Ok(tls)
-}
-
-/// Writes what the gate decided, for example a fresh token. A file that cannot
-/// be written costs the setting, not the start.
-fn persist(plan: &gate::Serving, snapshot: Snapshot, env: &Env, paths: &Paths) -> Snapshot {
-    if plan.persist.is_empty() {
-        return snapshot;
-    }
-    let author = write::Author { argv: vec!["gateway".to_owned(), "run".to_owned()] };
-    let written = write::update(paths, env, &author, None, write::Before::Valid, |current| {
-        let mut text = write::source_text(current).to_owned();
-        for (path, value) in &plan.persist {
-            let keys: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
-            text = edit::set(&text, &keys, value)?;
-        }
-        Ok(text)
-    });
-    match written {
-        Ok(written) => written.snapshot,
-        Err(err) => {
-            tracing::warn!(%err, "settings made at this start could not be saved");
-            snapshot
-        }
-    }
 }
 
 async fn bind(plan: &gate::Serving) -> Result<Vec<StdListener>, StartError> {
@@ -285,7 +268,10 @@ impl Gateway {
                 }
             };
             match request {
-                Request::Reload => tracing::info!("reload requested"),
+                Request::Reload => {
+                    tracing::info!("reload requested");
+                    state.reloader.poke();
+                }
                 Request::Stop(signal) => {
                     tracing::info!("signal {signal} received");
                     tracing::info!("received {signal}; shutting down");
@@ -351,6 +337,8 @@ fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &Cancellati
     state.lifecycle.spawn("ping", |stop| async move {
         every(PING_EVERY, stop, || pinging.bus.ping()).await;
     });
+    let reloading = Arc::clone(state);
+    state.lifecycle.spawn("reload", |stop| reload::watch(reloading, stop));
     heartbeat::start(state);
     cron::runner::start(state);
     let checking = Arc::clone(state);

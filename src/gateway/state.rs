@@ -16,6 +16,7 @@ use crate::gateway::health::Health;
 use crate::gateway::limits::{Dedupe, PreauthBudget, WriteBudget};
 use crate::gateway::pairing::Devices;
 use crate::gateway::presence::Presence;
+use crate::gateway::reload::Reloader;
 use crate::gateway::services::Services;
 use crate::gateway::tls::Tls;
 use crate::lifecycle::Lifecycle;
@@ -37,6 +38,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct State {
     pub config: Live,
+    pub reloader: Reloader,
     pub env: Arc<Env>,
     pub paths: Paths,
     pub clock: Arc<dyn Clock>,

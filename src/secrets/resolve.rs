@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
@@ -16,6 +17,9 @@ pub struct Resolver<'c> {
     env: &'c Env,
     home: &'c Path,
 }
+
+/// A provider: its kind and its alias.
+type Key = (Source, String);
 
 /// The values of one provider, or the error of all.
 type Values = Result<BTreeMap<String, Value>, SecretError>;
@@ -42,13 +46,15 @@ impl<'c> Resolver<'c> {
                 )));
             }
         }
-        let asked = wanted.into_iter().map(|(key, ids)| {
-            let ids: Vec<&str> = ids.into_iter().collect();
-            async move { (key, self.ask(key.0, key.1, &ids).await) }
-        });
+        let mut asked: Vec<BoxFuture<'_, (Key, Values)>> = Vec::with_capacity(wanted.len());
+        for ((source, provider), ids) in wanted {
+            asked.push(Box::pin(async move {
+                let ids: Vec<&str> = ids.into_iter().collect();
+                ((source, provider.to_owned()), self.ask(source, provider, &ids).await)
+            }));
+        }
         let at_once = usize::try_from(at_once).unwrap_or(1).clamp(1, 16);
-        let answers: Vec<((Source, &str), Values)> =
-            stream::iter(asked).buffered(at_once).collect().await;
+        let answers: Vec<(Key, Values)> = stream::iter(asked).buffered(at_once).collect().await;
         let mut values = BTreeMap::new();
         for (key, answer) in answers {
             values.insert(key, answer?);
@@ -57,7 +63,7 @@ impl<'c> Resolver<'c> {
             .iter()
             .map(|reference| {
                 values
-                    .get(&(reference.source, reference.provider.as_str()))
+                    .get(&(reference.source, reference.provider.clone()))
                     .and_then(|values| values.get(&reference.id))
                     .cloned()
                     .ok_or_else(|| SecretError::Reference(format!("{reference} has no value.")))

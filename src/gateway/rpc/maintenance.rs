@@ -5,10 +5,9 @@ use std::future::ready;
 
 use serde_json::{Value, json};
 
-use crate::gateway::rpc::params::blocking;
+use crate::gateway::reload;
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::protocol::error::ErrorShape;
-use crate::secrets;
 
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "update.run", run: |call| Box::pin(ready(Ok(update(&call)))) },
@@ -48,19 +47,10 @@ fn update(call: &Call) -> Value {
 
 /// Resolves every reference anew; on failure what is in force stays.
 async fn reload_secrets(call: Call) -> Reply {
-    let snapshot = call.state.config.load();
-    // Providers run programs and read files: off the async workers.
-    let runtime = tokio::runtime::Handle::current();
-    let activation = blocking(move || {
-        runtime
-            .block_on(secrets::activate(&snapshot))
-            .map_err(|err| ErrorShape::unavailable(err.to_string()))
-    })
-    .await?;
-    for warning in &activation.warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(json!({ "ok": true, "warningCount": activation.warnings.len() }))
+    let warnings = Box::pin(reload::resolve_again(&call.state))
+        .await
+        .map_err(|err| ErrorShape::unavailable(err.to_string()))?;
+    Ok(json!({ "ok": true, "warningCount": warnings }))
 }
 
 /// No memory index is kept, so there is no embedding provider to check.

@@ -1,12 +1,14 @@
-//! Everything between the command line and the open port: read, admit,
-//! resolve, decide, write down what a first start decided.
+//! Everything between a configuration and the open port: admit, resolve,
+//! decide, write down what a first start decided.
 
+use std::sync::Arc;
+
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::gate::{self, Flags, Serving, StartRefusal};
 use crate::config::write::{self, Author, Before};
-use crate::config::{Snapshot, edit, load};
-use crate::profile::env::Env;
+use crate::config::{Config, Snapshot, edit};
 use crate::profile::paths::Paths;
 use crate::secrets::{Activation, activate};
 
@@ -22,62 +24,66 @@ pub struct Prepared {
     pub warnings: Vec<String>,
 }
 
-/// Prepares a start, or says why there must not be one.
-///
-/// Writes the file only for a generated token, seeded origins and migrated
-/// keys; on a read-only configuration a start that needs none goes ahead.
-pub async fn prepare(flags: &Flags, paths: &Paths, env: &Env) -> Result<Prepared, StartRefusal> {
-    let mut snapshot = load::read(paths, env);
+/// Decides about a start, or says why there must not be one. Writes nothing.
+pub async fn check(flags: &Flags, mut snapshot: Snapshot) -> Result<Prepared, StartRefusal> {
     let intent = gate::admit(flags, &snapshot)?;
-    let mut secrets = activate(&snapshot).await.map_err(|err| {
-        tracing::error!("[secrets] [SECRETS_RELOADER_DEGRADED] {err}");
+    let secrets = activate(&snapshot).await.map_err(|err| {
+        tracing::error!(target: "secrets", "[SECRETS_RELOADER_DEGRADED] {err}");
         StartRefusal::failed(format!("Startup failed: required secrets are unavailable. {err}"))
     })?;
     let serving = gate::serve(intent, &snapshot, &secrets.resolved)?;
     let mut notices = serving.notices.clone();
     let mut warnings: Vec<String> = serving.warnings.clone();
-    warnings.extend(snapshot.warnings.iter().map(|warning| {
-        format!("Config ({}): {}: {}", paths.config.display(), warning.path, warning.message)
-    }));
+    warnings.extend(
+        snapshot
+            .warnings
+            .iter()
+            .map(|warning| format!("Config ({}): {warning}", snapshot.path.display())),
+    );
     if !snapshot.migrations.is_empty() {
         notices.push(format!(
             "gateway: migrated legacy config entries:\n- {}",
             snapshot.migrations.join("\n- ")
         ));
     }
-    if !serving.persist.is_empty() || !snapshot.migrations.is_empty() {
-        match persist(&serving, paths, env) {
-            Ok(written) => {
-                snapshot = written;
-                for (keys, value) in &serving.persist {
-                    replace(&mut secrets.resolved, keys, value);
-                }
-            }
-            Err(err) if serving.persist.is_empty() => {
-                warnings.push(format!("migrated config entries could not be saved: {err}"));
-            }
-            Err(err) => {
-                return Err(StartRefusal::failed(format!(
-                    "the config could not be saved ({err}); set gateway.auth.token, or OPENCLAW_GATEWAY_TOKEN, or make it writable"
-                )));
-            }
-        }
-    }
     notices.extend(secrets.surfaces.iter().map(|line| format!("[secrets] {line}")));
     warnings.extend(secrets.warnings.iter().map(|line| format!("[secrets] {line}")));
+    snapshot.config = typed(&secrets.resolved)?;
     Ok(Prepared { snapshot, secrets, serving, notices, warnings })
 }
 
-fn persist(serving: &Serving, paths: &Paths, env: &Env) -> Result<Snapshot, write::WriteError> {
-    let written = write::update(paths, env, &Author::default(), None, Before::Valid, |current| {
+/// Writes down what a first start decided: a generated token, seeded origins,
+/// current spellings. Does nothing if there is nothing to write. Blocking.
+pub fn persist(prepared: &mut Prepared, paths: &Paths) -> Result<(), write::WriteError> {
+    let settings = &prepared.serving.persist;
+    if settings.is_empty() && prepared.snapshot.migrations.is_empty() {
+        return Ok(());
+    }
+    let author = Author { argv: vec!["gateway".to_owned(), "run".to_owned()] };
+    let env = Arc::clone(&prepared.snapshot.process_env);
+    let written = write::update(paths, &env, &author, None, Before::Valid, |current| {
         let mut text = migrated(current)?;
-        for (keys, value) in &serving.persist {
+        for (keys, value) in settings {
             let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
             text = edit::set(&text, &keys, value)?;
         }
         Ok(text)
     })?;
-    Ok(written.snapshot)
+    for (keys, value) in settings {
+        replace(&mut prepared.secrets.resolved, keys, value);
+    }
+    let mut snapshot = written.snapshot;
+    if let Ok(config) = typed(&prepared.secrets.resolved) {
+        snapshot.config = config;
+    }
+    prepared.snapshot = snapshot;
+    Ok(())
+}
+
+/// The typed view with secrets in place of references.
+fn typed(resolved: &Value) -> Result<Config, StartRefusal> {
+    Config::deserialize(resolved)
+        .map_err(|err| StartRefusal::failed(format!("the config has an unexpected shape: {err}")))
 }
 
 /// The source with old spellings replaced. Parts that come from an include are

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::config::gate::Source;
+use crate::config::load;
+use crate::profile::env::Env;
 
 struct Home {
     dir: tempfile::TempDir,
@@ -41,10 +43,13 @@ impl Home {
     }
 
     async fn start(&self) -> Result<Prepared, String> {
-        let flags = Flags::default();
-        prepare(&flags, &self.paths, &self.env).await.map_err(|refusal| {
-            refusal.to_string().replace(self.dir.path().to_str().unwrap(), "$HOME")
-        })
+        let snapshot = load::read(&self.paths, &self.env);
+        let started = check(&Flags::default(), snapshot).await.map(|mut prepared| {
+            persist(&mut prepared, &self.paths).unwrap();
+            prepared
+        });
+        let home = self.dir.path().to_str().unwrap();
+        started.map_err(|refusal| refusal.to_string().replace(home, "$HOME"))
     }
 }
 

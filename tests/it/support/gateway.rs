@@ -46,7 +46,7 @@ impl TestGateway {
         let dir = home.path().join(".openclaw");
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join("openclaw.json"), whole.to_string()).unwrap();
-        let built = Self::build(&home, vars, RunOptions::default()).await.unwrap();
+        let built = Box::pin(Self::build(&home, vars, RunOptions::default())).await.unwrap();
         Self::serve(home, built)
     }
 

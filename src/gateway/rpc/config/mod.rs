@@ -14,6 +14,7 @@ use crate::config::redact::References;
 use crate::config::schema::{json_schema, table};
 use crate::config::write::{self, Author, Before, WriteError};
 use crate::config::{Issue, Snapshot, json5, load, redact};
+use crate::gateway::reload;
 use crate::gateway::rpc::config::change::Kind;
 use crate::gateway::rpc::params::{blocking, text, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
@@ -89,7 +90,7 @@ async fn change(call: Call, kind: Kind) -> Reply {
         "{} write",
         call.method
     );
-    call.state.config.replace(next);
+    Box::pin(reload::consider(&call.state)).await;
     if kind == Kind::Set {
         return Ok(json!({ "ok": true, "path": path, "config": config }));
     }
