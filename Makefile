@@ -12,13 +12,14 @@ list: ## this list
 build: ## the release binary
 	cargo build --release --locked
 
-run: build ## a gateway in the dev profile: no configuration and no key needed
+run: ## a gateway in the dev profile: no configuration and no key needed
+	cargo build --locked
 	@echo
-	@echo "Starting a gateway in the dev profile on ws://127.0.0.1:19001 (http://127.0.0.1:19001); Ctrl-C ends it."
+	@echo "Starting a gateway in the dev profile on ws://127.0.0.1:19001 and http://127.0.0.1:19001; Ctrl-C ends it."
 	@echo "Talk to it from another terminal:"
-	@echo "  $(abspath $(RELEASE)) --dev agent --message hi"
+	@echo "  $(abspath $(TARGET))/debug/openclaw --dev agent --message hi"
 	@echo
-	@exec $(RELEASE) --dev gateway
+	@exec $(TARGET)/debug/openclaw --dev gateway
 
 test: ## every test: Rust, official clients, malformed input
 	@tests/run

@@ -49,7 +49,7 @@ fn clean(command: &mut Command, home: &Path) {
 pub(crate) struct Gateway {
     pub(crate) port: u16,
     pub(crate) ready_after: Duration,
-    /// Seconds of CPU, its children included.
+    /// Seconds of CPU of the processes that run when it is ready.
     pub(crate) cpu_until_ready: f64,
     child: Child,
 }
@@ -121,18 +121,14 @@ fn pss_bytes(pid: i32) -> f64 {
     kib.unwrap_or(0.0) * 1024.0
 }
 
-/// User and system time of a process, its ended children included.
+/// Time on a processor of all threads of a process, to the nanosecond.
 fn cpu_seconds(pid: i32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = text.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = after_name
-        .split_whitespace()
-        .skip(11)
-        .take(4)
-        .filter_map(|word| word.parse::<f64>().ok())
-        .sum();
-    // The kernel shows clock ticks of 1/100 s to every program.
-    ticks / 100.0
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
+        .filter_map(|text| text.split_whitespace().next()?.parse::<f64>().ok())
+        .sum::<f64>()
+        / 1e9
 }
 
 fn write_config(home: &Path, port: u16, provider: SocketAddr) {

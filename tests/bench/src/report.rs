@@ -115,7 +115,9 @@ impl Report {
              {}\n\
              Chats go over a provider on the same machine that streams 50 chunks without pause; \
              the provider's own time is measured in the same run and subtracted.\n\
-             Memory is the proportional set size of the process and its children.\n\
+             Memory is the proportional set size of the process and its children. \
+             Node takes sockets into a heap that it has reserved at start, so its figure per socket is low; \
+             the line below it shows the whole process.\n\
              Fan-out is the time from sending `system-event` until the last of 500 sockets has the event.\n\n\
              ## Samples\n\n```json\n{}\n```\n",
             kernel.trim(),
