@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::agents::models::Lookup;
 use crate::agents::run::{EventSink, RunEvent};
 use crate::agents::sessions::ListParams;
 use crate::agents::{Agents, AgentsDeps};
-use crate::base::clock::SystemClock;
+use crate::base::clock::{self, SystemClock};
 use crate::cli::context::Context;
 use crate::cli::ui::Failure;
 use crate::config::Live;
@@ -66,9 +67,25 @@ impl Local {
         self.agents.workspace(agent)
     }
 
-    /// Provider, model and context window that an agent uses by default.
-    pub fn default_model(&self) -> (String, String, u64) {
-        self.agents.default_model(None)
+    /// Provider, model and context window of the default agent.
+    pub fn default_model(&self, context: &Context) -> (String, String, u64) {
+        let snapshot = context.config();
+        let lookup = Lookup {
+            config: &snapshot.config,
+            env: &snapshot.env,
+            paths: &context.paths,
+            agent: &self.default_id,
+            now: clock::now_ms(),
+        };
+        let name = lookup.default_offline().unwrap_or_else(|built_in| built_in);
+        match lookup.resolve(&name) {
+            Ok(found) => {
+                let model = &found.model;
+                (model.provider.clone(), model.id.clone(), model.context_window)
+            }
+            // Without a key the configured name is still the answer.
+            Err(_) => self.agents.default_model(None),
+        }
     }
 
     /// The sessions of one agent, changed within the last `active` minutes if

@@ -1,6 +1,8 @@
 //! Facts of `gateway status`, in the shape and order of its JSON.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -126,11 +128,19 @@ pub fn collect(
     before: &RunArgs,
     limit: Duration,
 ) -> Result<(Report, String), Failure> {
-    let service = host::manager(&context.env, &context.paths, Choice::Existing).report();
+    let cli_port = target::port(&context.config().env, &context.config().config);
+    // Asking the service manager and searching the host's processes take most
+    // of the time, so they go side by side.
+    let (env, paths) = (&context.env, &context.paths);
+    let (service, on_cli_port) = thread::scope(|scope| {
+        let looking = scope.spawn(|| inspect(cli_port));
+        let service = host::manager(env, paths, Choice::Existing).report();
+        (service, looking.join())
+    });
+    let on_cli_port = on_cli_port.unwrap_or_else(|panic| resume_unwind(panic));
     let variables = service.command.iter().flat_map(|command| command.environment.iter());
     let daemon =
         context.with_variables(variables.map(|(key, value)| (key.as_str(), value.as_str())));
-    let cli_port = target::port(&context.config().env, &context.config().config);
     let service_port = service.command.as_ref().and_then(ServiceCommand::port);
     let port = service_port.unwrap_or(cli_port);
     let gateway = gateway(daemon.config(), args.url.as_deref(), port, service_port.is_some());
@@ -154,7 +164,8 @@ pub fn collect(
         })
     };
 
-    let port = inspect(port);
+    let (port, port_cli) =
+        if port == cli_port { (on_cli_port, None) } else { (inspect(port), Some(on_cli_port)) };
     let running = service.runtime.status == RunState::Running;
     let answers = rpc.as_ref().is_some_and(|rpc| rpc.ok);
     let stale: Vec<i32> = port
@@ -174,7 +185,7 @@ pub fn collect(
     let report = Report {
         config: Configs { cli, daemon: own, mismatch },
         gateway,
-        port_cli: (cli_port != port.port).then(|| inspect(cli_port)),
+        port_cli,
         port,
         rpc,
         health,

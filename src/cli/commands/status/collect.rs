@@ -114,7 +114,7 @@ pub fn collect(context: &Context, args: &StatusArgs, limit: Duration) -> Result<
         service,
         default_agent: local.default_id.clone(),
         agents,
-        model: local.default_model(),
+        model: local.default_model(context),
         heartbeats,
         os: Os::of_host(),
     })
