@@ -110,6 +110,7 @@ mod tests {
             level: Level::ERROR,
             subsystem: "gateway".into(),
             text: "port taken".into(),
+            hidden: false,
             fields: Vec::new(),
             at: Timestamp::from_millisecond(1_795_349_376_451).unwrap(),
         };

@@ -111,6 +111,7 @@ impl FileLayer {
                 level: Level::WARN,
                 subsystem: "logging".into(),
                 text: format!("log file reached {} bytes; no more lines today", self.max_bytes),
+                hidden: false,
                 fields: Vec::new(),
                 at: line.at,
             };
@@ -189,6 +190,7 @@ mod tests {
             level: Level::INFO,
             subsystem: "gateway".into(),
             text: text.into(),
+            hidden: false,
             fields: Vec::new(),
             at: Timestamp::from_second(1_795_349_376 + day * 86_400).unwrap(),
         }

@@ -1,42 +1,60 @@
-//! Lines in the systemd journal, with their fields (`OPENCLAW_CONN=…`).
+//! Lines in the systemd journal, with their fields (`OPENCLAW_CONN_ID=…`).
 //!
 //! Attached only when stderr is connected to the journal, in place of the
-//! console: otherwise every line would be there twice. Speaks to journald
-//! through `libsystemd`, not through a ready-made tracing layer, because such a
-//! layer would write the fields before secrets are hidden.
+//! console: otherwise every line would be there twice. `tracing-journald`
+//! writes the entries; a line in which something had to be hidden goes another
+//! way, because that layer would write the fields as they were given.
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::logging::Options;
 use crate::logging::line::Redaction;
 
+/// `SYSLOG_IDENTIFIER=` of every entry.
+pub const IDENTIFIER: &str = "openclaw-gateway";
+
 /// Writes events to the journal.
-#[derive(Debug)]
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no journal"))]
+#[expect(missing_debug_implementations, reason = "the layer inside has none")]
 pub struct JournalLayer {
     redaction: Redaction,
     profile: String,
+    #[cfg(target_os = "linux")]
+    native: tracing_journald::Layer,
 }
 
 /// The journal layer, or `None` where stderr is not connected to a journal.
+#[cfg(target_os = "linux")]
 pub fn layer(options: &Options) -> Option<JournalLayer> {
-    #[cfg(target_os = "linux")]
-    let connected = libsystemd::logging::connected_to_journal();
-    #[cfg(not(target_os = "linux"))]
-    let connected = false;
-    connected.then(|| JournalLayer {
-        redaction: options.redaction,
-        profile: options.profile.clone().unwrap_or_else(|| "default".into()),
-    })
+    if !libsystemd::logging::connected_to_journal() {
+        return None;
+    }
+    let profile = options.profile.clone().unwrap_or_else(|| "default".into());
+    let native = linux::native(&profile)?;
+    Some(JournalLayer { redaction: options.redaction, profile, native })
 }
 
-impl<S: Subscriber> Layer<S> for JournalLayer {
+/// The journal layer; there is no journal here.
+#[cfg(not(target_os = "linux"))]
+pub fn layer(_options: &Options) -> Option<JournalLayer> {
+    None
+}
+
+impl<S> Layer<S> for JournalLayer
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+{
     #[cfg(target_os = "linux")]
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         use crate::logging::line::Line;
 
         let line = Line::of(event, self.redaction);
+        if !line.hidden {
+            self.native.on_event(event, context);
+            return;
+        }
         let fields = linux::fields(&line, &self.profile);
         let priority = linux::priority(line.level);
         if libsystemd::logging::journal_send(priority, &line.text, fields.iter().cloned()).is_err()
@@ -56,7 +74,28 @@ mod linux {
     use libsystemd::logging::Priority;
     use tracing::Level;
 
+    use crate::logging::journal::IDENTIFIER;
     use crate::logging::line::Line;
+
+    /// The ready-made layer with the priorities that `journalctl -p` users
+    /// expect; `None` where there is no journal socket.
+    pub(super) fn native(profile: &str) -> Option<tracing_journald::Layer> {
+        use tracing_journald::{Priority, PriorityMappings};
+
+        let layer = tracing_journald::layer().ok()?;
+        Some(
+            layer
+                .with_syslog_identifier(IDENTIFIER.to_owned())
+                .with_field_prefix(Some("OPENCLAW".to_owned()))
+                .with_custom_fields([("OPENCLAW_PROFILE", profile)])
+                .with_priority_mappings(PriorityMappings {
+                    info: Priority::Informational,
+                    debug: Priority::Debug,
+                    trace: Priority::Debug,
+                    ..PriorityMappings::new()
+                }),
+        )
+    }
 
     pub(super) fn priority(level: Level) -> Priority {
         match level {
@@ -70,7 +109,7 @@ mod linux {
     /// Journal fields of a line, besides its text and priority.
     pub(super) fn fields(line: &Line, profile: &str) -> Vec<(String, String)> {
         let mut fields = vec![
-            ("SYSLOG_IDENTIFIER".to_owned(), "openclaw-gateway".to_owned()),
+            ("SYSLOG_IDENTIFIER".to_owned(), IDENTIFIER.to_owned()),
             ("OPENCLAW_SUBSYSTEM".to_owned(), line.subsystem.to_string()),
             ("OPENCLAW_PROFILE".to_owned(), profile.to_owned()),
         ];
@@ -95,6 +134,7 @@ mod linux {
                 level: Level::INFO,
                 subsystem: "gateway/ws".into(),
                 text: "closed conn=7".into(),
+                hidden: false,
                 fields: vec![("conn", "7".into())],
                 at: jiff::Timestamp::UNIX_EPOCH,
             };

@@ -29,6 +29,8 @@ pub struct Line {
     pub subsystem: Cow<'static, str>,
     /// Message and fields, secrets hidden.
     pub text: String,
+    /// Whether something was hidden in this line.
+    pub hidden: bool,
     /// The fields once more, for layers that keep them apart.
     pub fields: Vec<(&'static str, String)>,
     pub at: Timestamp,
@@ -39,16 +41,21 @@ impl Line {
         let mut recorded = Fields::default();
         event.record(&mut recorded);
         let mut fields = recorded.rest;
+        let mut hid = false;
         if redaction == Redaction::On {
             for (name, value) in &mut fields {
                 if let Cow::Owned(hidden) = redact(&format!("{name}={value}")) {
                     hidden[name.len() + 1..].clone_into(value);
+                    hid = true;
                 }
             }
         }
         let text = text(recorded.message, &fields);
         let text = match (redaction, redact(&text)) {
-            (Redaction::On, Cow::Owned(hidden)) => hidden,
+            (Redaction::On, Cow::Owned(hidden)) => {
+                hid = true;
+                hidden
+            }
             _ => text,
         };
         let meta = event.metadata();
@@ -57,6 +64,7 @@ impl Line {
             level: *meta.level(),
             subsystem: subsystem(meta.target()),
             text,
+            hidden: hid,
             fields,
             at: Timestamp::from_millisecond(millis).unwrap_or_default(),
         }
@@ -174,6 +182,7 @@ mod tests {
             level: Level::WARN,
             subsystem: "gateway/ws".into(),
             text: "closed before connect code=1008".into(),
+            hidden: false,
             fields: Vec::new(),
             at: Timestamp::from_millisecond(1_795_349_376_451).unwrap(),
         };

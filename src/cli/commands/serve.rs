@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::cli::args::gateway::RunArgs;
 use crate::cli::commands::dev::{self, Reset};
 use crate::cli::context::Context;
@@ -10,7 +12,7 @@ use crate::config::Snapshot;
 use crate::gateway::RunOptions;
 use crate::gateway::process::{self, Ended, Process};
 use crate::lifecycle::child;
-use crate::logging;
+use crate::logging::{self, Redaction};
 use crate::profile::paths;
 use crate::supervise::activation;
 use crate::supervise::signals::Signals;
@@ -73,11 +75,17 @@ fn is_dev(context: &Context, options: &RunOptions) -> bool {
 }
 
 fn log_options(context: &Context, snapshot: &Snapshot, options: &RunOptions) -> logging::Options {
-    let setting = |key: &str| snapshot.config.logging.get(key).and_then(serde_json::Value::as_str);
+    let setting = |key: &str| snapshot.config.logging.get(key).and_then(Value::as_str);
     let mut chosen = logging::Options::in_dir(context.paths.logs());
     chosen.file = setting("file").map(|file| paths::expand(file, &context.paths.home));
     chosen.profile.clone_from(&context.paths.profile);
     chosen.colour = false;
+    if setting("redactSensitive") == Some("off") {
+        chosen.redaction = Redaction::Off;
+    }
+    if let Some(bytes) = snapshot.config.logging.get("maxFileBytes").and_then(Value::as_u64) {
+        chosen.max_file_bytes = bytes;
+    }
     let level = |text: Option<&str>| text.and_then(logging::parse_level);
     if let Some(file_level) = level(setting("level")) {
         chosen.file_level = file_level;
