@@ -2,6 +2,7 @@
 
 mod conversation;
 mod handshake;
+mod reload;
 mod rpc_chat;
 mod rpc_state;
 mod tls;
