@@ -3,14 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::args::service::InstallArgs;
 use crate::cli::commands::service::said::Said;
 use crate::cli::commands::service::{configured_port, failed, invalid};
 use crate::cli::context::Context;
 use crate::config;
-use crate::config::Snapshot;
+use crate::config::{Snapshot, edit, write};
 use crate::supervise::host::{self, Choice};
 use crate::supervise::manager::{Force, InstallOutcome, Installed, ServiceManager};
 use crate::supervise::report::ServiceSummary;
@@ -60,9 +60,17 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
     {
         return Err(format!("The profile name \"{name}\" is reserved for another service."));
     }
-    let snapshot = config::load::read(&context.paths, env);
+    let mut snapshot = config::load::read(&context.paths, env);
     if let Some(problem) = invalid(&snapshot) {
         return Err(format!("Gateway install failed: Error: {problem}"));
+    }
+    if args.token.is_some()
+        && snapshot.config.gateway.auth.token.as_ref().is_some_and(Value::is_object)
+    {
+        return Err("Gateway install blocked: gateway.auth.token is a SecretRef; change what it refers to instead of passing --token.".into());
+    }
+    if !args.dry_run {
+        snapshot = persist(context, args, wanted_port, snapshot, &mut warnings)?;
     }
     let port = wanted_port.unwrap_or_else(|| configured_port(context, &snapshot));
     for key in PROXY_VARS {
@@ -95,6 +103,44 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
         ));
     }
     Ok(Plan { manager: host::manager(env, &context.paths, choice), spec, warnings })
+}
+
+/// Writes port and token where the service and every client read them. A copy
+/// in the unit alone would drift from the configuration.
+fn persist(
+    context: &Context,
+    args: &InstallArgs,
+    port: Option<u16>,
+    snapshot: Snapshot,
+    warnings: &mut Vec<String>,
+) -> Result<Snapshot, String> {
+    let gateway = &snapshot.config.gateway;
+    let mut changes: Vec<(&[&str], Value)> = Vec::new();
+    if let Some(port) = port.filter(|port| gateway.port != Some(u32::from(*port))) {
+        changes.push((&["gateway", "port"], json!(port)));
+    }
+    if let Some(token) = &args.token
+        && gateway.auth.token != Some(json!(token))
+    {
+        changes.push((&["gateway", "auth", "mode"], json!("token")));
+        changes.push((&["gateway", "auth", "token"], json!(token)));
+    }
+    if changes.is_empty() {
+        return Ok(snapshot);
+    }
+    let author = write::Author { argv: vec!["gateway".to_owned(), "install".to_owned()] };
+    let (paths, env) = (&context.paths, &context.env);
+    let written = write::update(paths, env, &author, None, write::Before::Valid, |current| {
+        let mut text = write::source_text(current).to_owned();
+        for (path, value) in &changes {
+            let keys: Vec<String> = path.iter().map(|&key| key.to_owned()).collect();
+            text = edit::set(&text, &keys, value)?;
+        }
+        Ok(text)
+    });
+    let written = written.map_err(|err| format!("Gateway install failed: Error: {err}"))?;
+    warnings.extend(written.notes);
+    Ok(written.snapshot)
 }
 
 fn installed(said: Said, context: &Context, plan: &Plan, done: Installed) -> Said {
