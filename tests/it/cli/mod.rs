@@ -2,6 +2,7 @@
 //! streams and its exit status.
 
 mod answers;
+mod config;
 mod reference;
 mod words;
 
