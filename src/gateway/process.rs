@@ -363,7 +363,7 @@ async fn proves_itself(state: &State, address: SocketAddr) -> Result<(), String>
         clock: state.clock.as_ref(),
     };
     let said = |err: crate::client::ClientError| err.to_string();
-    let mut connection = connector.connect(Caller::READER, PROBE_LIMIT).await.map_err(said)?;
+    let mut connection = connector.connect(Caller::PROBE, PROBE_LIMIT).await.map_err(said)?;
     let answer = connection.call("health", None, Expect::First, PROBE_LIMIT).await;
     connection.hang_up().await;
     answer.map(|_| ()).map_err(said)

@@ -127,13 +127,12 @@ pub struct SpecInput<'a> {
     pub program: &'a Path,
     pub port: u16,
     pub listen: &'a [SocketAddr],
-    pub idle_exit: Option<&'a str>,
 }
 
 impl ServiceSpec {
     /// The service of the selected profile on this host.
     pub fn for_host(input: &SpecInput<'_>) -> Self {
-        let SpecInput { env, paths, scope, program, port, listen, idle_exit } = input;
+        let SpecInput { env, paths, scope, program, port, listen } = input;
         let names = ServiceNames::resolve(env, paths);
         let mut vars: Vec<(String, String)> = Vec::new();
         let mut set = |key: &str, value: &str| vars.push((key.to_owned(), value.to_owned()));
@@ -164,9 +163,6 @@ impl ServiceSpec {
         let mut args: Vec<String> =
             ["gateway", "run", "--port"].into_iter().map(str::to_owned).collect();
         args.push(port.to_string());
-        if let Some(after) = idle_exit {
-            args.extend(["--idle-exit".to_owned(), (*after).to_owned()]);
-        }
         let (wanted_by, hardening) = if scope.is_system() {
             ("multi-user.target", Hardening::Home)
         } else {
@@ -335,7 +331,6 @@ mod tests {
             program: Path::new("/usr/bin/openclaw"),
             port: 18789,
             listen: &listen,
-            idle_exit: None,
         })
     }
 

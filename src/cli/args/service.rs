@@ -26,9 +26,6 @@ pub struct InstallArgs {
     /// With --system: account that runs the gateway
     #[arg(long, value_name = "name", requires = "system")]
     pub user: Option<String>,
-    /// Stop after this long without clients and work; the next client starts it
-    #[arg(long, value_name = "duration")]
-    pub idle_exit: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -233,16 +233,20 @@ fn welcome(
     });
     let payload = hello_ok(state, &caller, granted, now);
     outbox.push_text(frame::response(&hello.id, &Ok(payload)));
-    tracing::info!(
-        conn_id,
-        client = caller.client.label(),
-        mode = caller.client.mode,
-        version = caller.client.version,
-        protocol = caller.protocol,
-        role = caller.role.as_str(),
-        remote = %peer.client_ip,
-        "client connected"
-    );
+    if is_probe(&caller) {
+        tracing::debug!(conn_id, remote = %peer.client_ip, "probe connected");
+    } else {
+        tracing::info!(
+            conn_id,
+            client = caller.client.label(),
+            mode = caller.client.mode,
+            version = caller.client.version,
+            protocol = caller.protocol,
+            role = caller.role.as_str(),
+            remote = %peer.client_ip,
+            "client connected"
+        );
+    }
     state.bus.join(Connection::new(Arc::clone(&caller), Arc::clone(outbox)));
     if caller.role == Role::Node {
         arrival::arrived(state, &caller);
@@ -340,12 +344,16 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
     state.bus.leave(&caller.conn_id);
     state.runs.forget_connection(&caller.conn_id);
     state.services.nodes.remove(&caller.conn_id);
-    tracing::info!(
-        conn_id = caller.conn_id,
-        client = caller.client.label(),
-        reason = ended,
-        "client disconnected"
-    );
+    if is_probe(&caller) {
+        tracing::debug!(conn_id = caller.conn_id, reason = ended, "probe disconnected");
+    } else {
+        tracing::info!(
+            conn_id = caller.conn_id,
+            client = caller.client.label(),
+            reason = ended,
+            "client disconnected"
+        );
+    }
     let now = state.clock.now_ms();
     if state.presence.disconnected(&caller, now) {
         state.bus.bump_presence();
@@ -395,6 +403,11 @@ async fn begin(
             outbox.nudge();
         }
     });
+}
+
+/// Probes, the watchdog's among them, come too often for the log of an operator.
+fn is_probe(caller: &Caller) -> bool {
+    caller.client.mode == "probe"
 }
 
 /// Writes what is queued up to the close frame, then waits a moment for the

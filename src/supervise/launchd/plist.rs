@@ -165,7 +165,6 @@ mod tests {
             program: Path::new("/opt/homebrew/bin/openclaw"),
             port: 18789,
             listen: &listen,
-            idle_exit: None,
         })
     }
 

@@ -473,7 +473,6 @@ mod tests {
                 program: Path::new("/opt/homebrew/bin/openclaw"),
                 port,
                 listen: &[std::net::SocketAddr::from(([127, 0, 0, 1], port))],
-                idle_exit: None,
             })
         }
 

@@ -536,7 +536,6 @@ mod tests {
                 program: Path::new("/usr/bin/openclaw"),
                 port,
                 listen: &[SocketAddr::from(([127, 0, 0, 1], port))],
-                idle_exit: None,
             })
         }
 

@@ -204,7 +204,6 @@ mod tests {
             program: Path::new("/opt/my $claw/openclaw"),
             port: 18789,
             listen: &listen,
-            idle_exit: None,
         });
         let (unit, issues) = Unit::parse(service(&spec, Values::Literal).to_string().as_bytes());
         assert_eq!(issues, []);

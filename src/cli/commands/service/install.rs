@@ -92,7 +92,6 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
         program: &program,
         port,
         listen: &listen,
-        idle_exit: args.idle_exit.as_deref(),
     });
     let choice = if args.system { Choice::System } else { Choice::User };
     if !args.force
