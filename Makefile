@@ -36,8 +36,8 @@ clients: ## the official command line and the OpenAI SDKs against the debug bina
 	cargo build --locked
 	tests/clients/run
 
-bench: ## this gateway beside the Node gateway; writes docs/performance.md
-	tests/bench/run
+bench: ## this gateway beside the Node gateway, ROUNDS=3; writes docs/performance.md
+	ROUNDS=$(or $(ROUNDS),3) tests/bench/run
 
 fuzz: ## fuzzes TARGET_NAME=… (all if none) for SECONDS=… (needs a nightly toolchain)
 	fuzz/run "$(TARGET_NAME)" "$(or $(SECONDS),60)"

@@ -106,12 +106,14 @@ impl Report {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let kernel = kernel.split('-').next().unwrap_or_default();
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default();
         format!(
             "# Performance\n\n\
-             Made by `make bench`: both gateways run on the same machine, in turn, for {rounds} rounds; \
+             Made by `make bench ROUNDS={rounds}`: both gateways run on the same machine, in turn; \
              the figures are medians.\n\
-             The Node gateway is the complete npm package 2026.4.2 with the Node release it is made for.\n\
-             Machine: {cores} cores of {model}, Linux {}.\n\n\
+             The Node gateway is the npm package 2026.4.2, without optional dependencies, with the Node release it is made for.\n\
+             Machine: {cores} cores of {model}, Linux {}; load average {load} at the end, the measurement itself included.\n\n\
              {}\n\
              Chats go over a provider on the same machine that streams 50 chunks without pause; \
              the provider's own time is measured in the same run and subtracted.\n\
