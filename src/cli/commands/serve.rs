@@ -50,12 +50,16 @@ pub fn run(context: &Context, args: RunArgs) -> CommandResult {
         .build()
         .map_err(|err| Failure::new(format!("starting the runtime: {err}")))?;
     let env = Arc::clone(&snapshot.env);
+    let asked = options.clone();
     let setup =
         Process { env: (*context.env).clone(), paths: context.paths.clone(), options, inherited };
     let ended = runtime.block_on(async {
         let signals = Signals::install()
             .map_err(|err| Failure::new(format!("installing signal handlers: {err}")))?;
         tracing::info!("log file: {}", log_file.display());
+        for flag in without_effect(&asked) {
+            tracing::warn!("{flag} has no effect in this gateway yet");
+        }
         match process::run(setup, snapshot, signals).await {
             Ended::Done { clean: true } => Ok(Outcome::default()),
             Ended::Done { clean: false } => {
@@ -68,6 +72,21 @@ pub fn run(context: &Context, args: RunArgs) -> CommandResult {
     // A blocking read of a file somewhere must not hold the process.
     runtime.shutdown_background();
     ended
+}
+
+/// The flags that are accepted for the sake of old scripts and do nothing.
+fn without_effect(options: &RunOptions) -> Vec<&'static str> {
+    [
+        ("--tailscale", options.tailscale.as_deref().is_some_and(|mode| mode != "off")),
+        ("--tailscale-reset-on-exit", options.tailscale_reset_on_exit),
+        ("--cli-backend-logs", options.cli_backend_logs),
+        ("--ws-log", options.ws_log.is_some()),
+        ("--compact", options.compact),
+        ("--raw-stream", options.raw_stream || options.raw_stream_path.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(flag, given)| given.then_some(flag))
+    .collect()
 }
 
 fn is_dev(context: &Context, options: &RunOptions) -> bool {
@@ -111,5 +130,21 @@ fn restart_in_place() -> Failure {
             Failure::new(format!("starting over: {err}"))
         }
         Err(err) => Failure::new(format!("finding this program: {err}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_that_does_nothing_is_named() {
+        let mut options = RunOptions::default();
+        assert!(without_effect(&options).is_empty());
+        options.tailscale = Some("off".into());
+        assert!(without_effect(&options).is_empty());
+        options.tailscale = Some("serve".into());
+        options.raw_stream_path = Some("/x".into());
+        assert_eq!(without_effect(&options), ["--tailscale", "--raw-stream"]);
     }
 }
