@@ -1,0 +1,86 @@
+"""start, stop, restart and reload."""
+
+import json
+import time
+
+from machine import (
+    SOCKET, UNIT, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid, network,
+    refused, sh, shown, until
+)
+
+
+@case(guarantee=3)
+def start_keeps_a_running_gateway():
+    installed()
+    before = main_pid()
+    contains(sh("openclaw gateway start"), "already running")
+    equal(main_pid(), before, "pid")
+    envelope = json.loads(sh("openclaw gateway start --json"))
+    equal((envelope["ok"], envelope["result"]), (True, "started"), "result")
+
+
+@case(guarantee=4)
+def stop_really_stops_and_says_so_once():
+    installed()
+    contains(sh("openclaw gateway stop"), "Stopped systemd service: openclaw-gateway.service")
+    with network():
+        equal(refused(), True, "connection refused")
+    contains(sh("openclaw gateway stop"), "already stopped")
+    equal(json.loads(sh("openclaw gateway stop --json"))["result"], "stopped", "result")
+    sh("openclaw gateway status")
+    equal(shown(SOCKET, "ActiveState")["ActiveState"], "inactive", "socket after a look")
+    contains(sh("openclaw gateway start"), "Started systemd service")
+    with network():
+        knock(2)
+
+
+@case()
+def the_start_limit_is_cleared_by_start_and_restart():
+    installed()
+    drop_in("90-limit", "[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=300\n")
+    for _ in range(6):
+        sh("openclaw gateway restart")
+    sh(f"for i in 1 2 3 4 5 6; do systemctl --user restart {UNIT}; done", check=False)
+    equal(shown(UNIT, "ActiveState")["ActiveState"], "failed", "latched")
+    sh("openclaw gateway start")
+    with network():
+        knock(5)
+    return "6 restarts within the limit's window"
+
+
+@case(guarantee=8)
+def a_drop_in_stop_timeout_bounds_the_drain():
+    installed()
+    drop_in("90-stop", "[Service]\nTimeoutStopSec=20\n")
+    sh("openclaw gateway restart")
+    began = time.monotonic()
+    sh("openclaw gateway stop")
+    took = time.monotonic() - began
+    equal(shown(UNIT, "Result")["Result"], "success", "result")
+    journal = lab("journal", "_SYSTEMD_USER_UNIT=" + UNIT, "-o", "cat").stdout
+    contains(journal, "drain budget")
+    return f"stop took {took:.1f} s"
+
+
+@case(guarantee=18)
+def an_unsupervised_gateway_is_found_stopped_and_restarted():
+    fresh()
+    sh("systemd-run --user -q --unit typed --setenv=PATH=$PATH bash -c "
+       "'unset INVOCATION_ID JOURNAL_STREAM; openclaw gateway run; true'")
+    with network():
+        until(lambda: knock(2), 10, "up")
+        pid = sh("pgrep -x openclaw").strip()
+        contains(sh("openclaw gateway restart"), f"unmanaged process on port 18789: {pid}.")
+        until(lambda: knock(2), 10, "up again")
+        equal(sh("pgrep -x openclaw").strip(), pid, "same process id")
+        contains(sh("openclaw gateway stop"), f"unmanaged process on port 18789: {pid}.")
+        equal(refused(), True, "gone")
+
+
+@case()
+def reload_does_not_restart():
+    installed()
+    before = main_pid()
+    sh(f"systemctl --user reload {UNIT}")
+    until(lambda: shown(UNIT, "ActiveState")["ActiveState"] == "active", 15, "active after reload")
+    equal(main_pid(), before, "pid")
