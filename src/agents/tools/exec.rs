@@ -101,6 +101,7 @@ async fn run(context: &ToolContext, arguments: &Value) -> Result<ToolResult, Str
         .toolbox
         .processes
         .start(launch, &context.snapshot.env, &context.inner.lifecycle)
+        .await
         .map_err(|err| format!("Cannot run the command: {err}"))?;
     let patience = if background {
         Duration::ZERO

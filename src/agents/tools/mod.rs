@@ -1,6 +1,7 @@
 //! What a model can do: the tools, who may use which, and how a call runs.
 
 mod catalog;
+mod confine;
 mod exec;
 mod files;
 mod html;

@@ -1,5 +1,5 @@
-//! Processes that tools started: each in its own group, its output bounded,
-//! its environment free of what belongs to the gateway. Kept in memory only.
+//! Processes that tools started: each confined, its output bounded, its
+//! environment free of what belongs to the gateway. Kept in memory only.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -17,9 +17,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use nix::sys::signal::Signal;
-use nix::sys::signal::killpg;
-use nix::unistd::Pid;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -29,6 +26,9 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::agents::tools::confine;
+use crate::agents::tools::confine::Cell;
+use crate::agents::tools::confine::Confinement;
 use crate::base::clock::now_ms;
 use crate::lifecycle::Lifecycle;
 use crate::profile::env::Env;
@@ -280,6 +280,7 @@ impl Process {
 /// All processes of this gateway's tools.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
+    confinement: Arc<Confinement>,
     known: Mutex<HashMap<String, Arc<Process>>>,
 }
 
@@ -289,25 +290,32 @@ impl Processes {
     }
 
     /// Starts a command in a shell.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         &self,
         launch: Launch,
         env: &Env,
         lifecycle: &Lifecycle,
     ) -> io::Result<Arc<Process>> {
-        let mut command = Command::new(shell(env));
-        command.arg("-c").arg(&launch.command).current_dir(&launch.cwd).env_clear();
+        let mut id = crate::base::id::uuid();
+        id.truncate(8);
+        let (confinement, name) = (Arc::clone(&self.confinement), id.clone());
+        let is_service = env.get("INVOCATION_ID").is_some();
+        let (cell, launcher) =
+            tokio::task::spawn_blocking(move || confinement.prepare(&name, is_service))
+                .await
+                .map_err(io::Error::other)?;
+        let mut command = Command::new("/bin/sh");
+        command.args(launcher).arg(shell(env)).arg("-c").arg(&launch.command);
+        command.current_dir(&launch.cwd).env_clear();
         for (name, value) in env.iter().filter(|(name, _)| !is_scrubbed(name)) {
             command.env(name, value);
         }
-        command.env("OPENCLAW_SHELL", "exec");
+        command.env("OPENCLAW_SHELL", "exec").env(confine::MARK, &id);
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
         let stdin = if launch.interactive { Stdio::piped() } else { Stdio::null() };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn()?;
-        let mut id = crate::base::id::uuid();
-        id.truncate(8);
         let process = Arc::new(Process {
             id,
             agent: launch.agent,
@@ -327,7 +335,7 @@ impl Processes {
         let watched = Arc::clone(&process);
         let timeout = launch.timeout;
         lifecycle.spawn("tool process", move |stop| async move {
-            watch_over(&watched, child, timeout, stop).await;
+            watch_over(&watched, child, cell, timeout, stop).await;
         });
         Ok(process)
     }
@@ -402,6 +410,7 @@ fn shell(env: &Env) -> &str {
 async fn watch_over(
     process: &Process,
     mut child: Child,
+    cell: Cell,
     timeout: Option<Duration>,
     stop: CancellationToken,
 ) {
@@ -418,14 +427,15 @@ async fn watch_over(
         }
     };
     tokio::pin!(deadline);
+    let cell = Arc::new(cell);
     let mut drained = false;
     let (status, why) = loop {
         tokio::select! {
             status = child.wait() => break (status.ok(), Why::Exited),
             () = &mut pumps, if !drained => drained = true,
-            () = process.kill.cancelled() => break (end(process, &mut child).await, Why::Killed),
-            () = stop.cancelled() => break (end(process, &mut child).await, Why::Killed),
-            () = &mut deadline => break (end(process, &mut child).await, Why::TimedOut),
+            () = process.kill.cancelled() => break (end(process, &cell, &mut child).await, Why::Killed),
+            () = stop.cancelled() => break (end(process, &cell, &mut child).await, Why::Killed),
+            () = &mut deadline => break (end(process, &cell, &mut child).await, Why::TimedOut),
         }
     };
     if !drained {
@@ -444,13 +454,11 @@ async fn watch_over(
     }));
 }
 
-/// Kills the group and reaps its leader.
-async fn end(process: &Process, child: &mut Child) -> Option<ExitStatus> {
-    if let Some(pid) = process.pid.and_then(|pid| i32::try_from(pid).ok())
-        && let Err(err) = killpg(Pid::from_raw(pid), Signal::SIGKILL)
-        && err != nix::errno::Errno::ESRCH
-    {
-        tracing::warn!(pid, %err, "tool process group not killed");
+/// Kills all that the command started and reaps its leader.
+async fn end(process: &Process, cell: &Arc<Cell>, child: &mut Child) -> Option<ExitStatus> {
+    let (cell, leader) = (Arc::clone(cell), process.pid);
+    if tokio::task::spawn_blocking(move || cell.destroy(leader)).await.is_err() {
+        tracing::warn!(id = process.id, "tool processes not killed");
     }
     child.wait().await.ok()
 }
@@ -501,6 +509,7 @@ mod tests {
     async fn run(command: &str, timeout: Option<Duration>) -> (Arc<Process>, Exit) {
         let process = Processes::default()
             .start(launch(command, timeout), &env(), &Lifecycle::default())
+            .await
             .unwrap();
         let exit = process.ended().await;
         (process, exit)
@@ -529,7 +538,7 @@ mod tests {
         assert_eq!(exit.why, Why::TimedOut);
         let child: i32 = process.output().text().trim().parse().unwrap();
         let gone = async {
-            while nix::sys::signal::kill(Pid::from_raw(child), None).is_ok() {
+            while nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), None).is_ok() {
                 // A killed orphan stays a zombie until init reaps it.
                 let stat =
                     std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();

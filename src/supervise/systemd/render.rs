@@ -86,10 +86,13 @@ const LIFE: [(&str, &str); 9] = [
     ("SyslogIdentifier", "openclaw-gateway"),
 ];
 
+/// Each command that an agent runs gets a control group of its own.
+const DELEGATE: (&str, &str) = ("Delegate", "yes");
+
 fn confinement(spec: &ServiceSpec) -> &'static [(&'static str, &'static str)] {
     match spec.hardening {
-        Hardening::None => &[],
-        Hardening::Home => &[("ProtectSystem", "full")],
+        Hardening::None => &[DELEGATE],
+        Hardening::Home => &[("ProtectSystem", "full"), DELEGATE],
         Hardening::Sealed if spec.names.base.ends_with('@') => &SEALED_TEMPLATE,
         Hardening::Sealed => &SEALED,
     }
