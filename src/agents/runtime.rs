@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -44,6 +45,7 @@ use crate::agents::sessions::append;
 use crate::agents::sessions::read_branch;
 use crate::agents::sessions::row_of;
 use crate::agents::sessions::transcript_path;
+use crate::agents::tools::ControlPlane;
 use crate::agents::tools::Tool;
 use crate::agents::tools::{Policy, Toolbox};
 use crate::agents::turn;
@@ -99,6 +101,7 @@ pub(crate) struct Inner {
     pub(crate) workspaces: Workspaces,
     pub(crate) toolbox: Toolbox,
     models: Arc<dyn ModelSource>,
+    control: OnceLock<Arc<dyn ControlPlane>>,
     pub(crate) system_events: SystemEvents,
     pub(crate) lanes: Lanes,
     pub(crate) sessions: SessionLanes,
@@ -206,6 +209,7 @@ impl Agents {
             workspaces: Workspaces::new(paths.clone()),
             toolbox: Toolbox::default(),
             models,
+            control: OnceLock::new(),
             system_events: SystemEvents::default(),
             lanes: Lanes::default(),
             sessions: Mutex::default(),
@@ -331,6 +335,12 @@ impl Agents {
         Sessions { inner: Arc::clone(&self.inner) }
     }
 
+    /// Lets tools act on the gateway that owns these agents. Only the first
+    /// call counts.
+    pub fn set_control_plane(&self, plane: Arc<dyn ControlPlane>) {
+        drop(self.inner.control.set(plane));
+    }
+
     /// Adds or replaces a tool, for example one of a connected server.
     pub fn add_tool(&self, tool: Arc<dyn Tool>) {
         self.inner.toolbox.add(tool);
@@ -367,6 +377,10 @@ impl Inner {
 
     pub(crate) fn models(&self) -> Arc<dyn ModelSource> {
         Arc::clone(&self.models)
+    }
+
+    pub(crate) fn control_plane(&self) -> Option<&dyn ControlPlane> {
+        self.control.get().map(AsRef::as_ref)
     }
 
     fn unfinished(&self) -> Vec<Arc<Run>> {

@@ -16,6 +16,7 @@ pub mod listen;
 pub mod lock;
 pub mod nodes;
 pub mod options;
+mod own_calls;
 pub mod pairing;
 pub mod presence;
 pub mod process;
@@ -210,6 +211,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         paths,
         clock,
     });
+    state.agents.set_control_plane(Arc::new(own_calls::OwnCalls::new(&state)));
     Ok(Gateway { state, listeners, addresses, _lock: lock })
 }
 

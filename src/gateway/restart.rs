@@ -1,9 +1,17 @@
 //! A restart that the gateway asks of itself, a little later and once for all
 //! who ask meanwhile.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::sync::Notify;
+
+use crate::gateway::State;
+
+/// Time for the answer to the request to arrive.
+const DELAY_MS: u64 = 2000;
+const LONGEST_DELAY_MS: u64 = 60_000;
 
 /// The planned restart, if there is one.
 #[derive(Debug, Default)]
@@ -36,6 +44,34 @@ impl Restart {
     pub async fn due(&self) {
         self.bell.notified().await;
     }
+}
+
+/// Restarts the gateway after `delay_ms`. Returns what the one who asked is told.
+pub fn schedule(state: &Arc<State>, delay_ms: Option<u64>, reason: &str) -> Value {
+    let now = state.clock.now_ms();
+    let wanted = now + delay_ms.unwrap_or(DELAY_MS).min(LONGEST_DELAY_MS);
+    let (at, coalesced) = state.services.restart.plan(wanted, now);
+    if !coalesced {
+        let owner = Arc::clone(state);
+        state.lifecycle.spawn("scheduled restart", move |stop| async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(Duration::from_millis(at.saturating_sub(now))) => {
+                    owner.services.restart.ring();
+                }
+            }
+        });
+    }
+    json!({
+        "ok": true,
+        "pid": std::process::id(),
+        "signal": "SIGUSR1",
+        "delayMs": at.saturating_sub(now),
+        "reason": reason,
+        "mode": "emit",
+        "coalesced": coalesced,
+        "cooldownMsApplied": 0,
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod confine;
+mod control;
 mod exec;
 mod files;
 mod html;
@@ -30,6 +31,7 @@ use crate::agents::runtime::Inner;
 use crate::base::id::SessionKey;
 use crate::config::Snapshot;
 
+pub use control::ControlPlane;
 pub(crate) use policy::Policy;
 
 /// Something a model can call. One object, shared by all runs.
@@ -116,9 +118,12 @@ impl Default for Toolbox {
             Arc::new(memory::Get),
         ];
         let about_sessions = sessions::SessionTool::ALL.map(|tool| Arc::new(tool) as Arc<dyn Tool>);
+        let about_the_gateway =
+            control::ControlTool::ALL.map(|tool| Arc::new(tool) as Arc<dyn Tool>);
         let tools = built_in
             .into_iter()
             .chain(about_sessions)
+            .chain(about_the_gateway)
             .map(|tool| (tool.spec().name, tool))
             .collect();
         Self { tools: RwLock::new(tools), processes: processes::Processes::default() }

@@ -6,3 +6,4 @@ mod reload;
 mod rpc_chat;
 mod rpc_state;
 mod tls;
+mod tools;

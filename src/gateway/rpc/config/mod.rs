@@ -6,7 +6,6 @@ mod lookup;
 mod view;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -14,10 +13,10 @@ use crate::config::redact::References;
 use crate::config::schema::{json_schema, table};
 use crate::config::write::{self, Author, Before, WriteError};
 use crate::config::{Issue, Snapshot, json5, load, redact};
-use crate::gateway::reload;
 use crate::gateway::rpc::config::change::Kind;
 use crate::gateway::rpc::params::{blocking, text, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
+use crate::gateway::{reload, restart};
 use crate::protocol::error::ErrorShape;
 use crate::store::atomic::{self, Sync};
 
@@ -31,8 +30,6 @@ pub(crate) const METHODS: &[Method] = &[
     Method { name: "config.openFile", run: |call| Box::pin(open_file(call)) },
 ];
 
-const RESTART_DELAY_MS: u64 = 2000;
-const LONGEST_RESTART_DELAY_MS: u64 = 60_000;
 /// Issues named in an error message.
 const NAMED_ISSUES: usize = 3;
 
@@ -95,7 +92,8 @@ async fn change(call: Call, kind: Kind) -> Reply {
         return Ok(json!({ "ok": true, "path": path, "config": config }));
     }
     let sentinel = sentinel(&call, kind, &path).await?;
-    let restart = schedule_restart(&call);
+    let delay = uint(&call.params, "restartDelayMs");
+    let restart = restart::schedule(&call.state, delay, call.method);
     Ok(json!({
         "ok": true,
         "path": path,
@@ -160,35 +158,6 @@ async fn sentinel(call: &Call, kind: Kind, path: &Value) -> Reply {
     })
     .await?;
     Ok(json!({ "path": file, "payload": payload }))
-}
-
-/// Restarts the gateway a little later, once for all who ask meanwhile.
-fn schedule_restart(call: &Call) -> Value {
-    let asked = uint(&call.params, "restartDelayMs").unwrap_or(RESTART_DELAY_MS);
-    let now = call.now();
-    let wanted = now + asked.min(LONGEST_RESTART_DELAY_MS);
-    let (at, coalesced) = call.state.services.restart.plan(wanted, now);
-    if !coalesced {
-        let state = Arc::clone(&call.state);
-        call.state.lifecycle.spawn("scheduled restart", move |stop| async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(Duration::from_millis(at.saturating_sub(now))) => {
-                    state.services.restart.ring();
-                }
-            }
-        });
-    }
-    json!({
-        "ok": true,
-        "pid": std::process::id(),
-        "signal": "SIGUSR1",
-        "delayMs": at.saturating_sub(now),
-        "reason": call.method,
-        "mode": "emit",
-        "coalesced": coalesced,
-        "cooldownMsApplied": 0,
-    })
 }
 
 async fn schema(_call: Call) -> Reply {
