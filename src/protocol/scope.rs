@@ -164,6 +164,9 @@ pub fn required(method: &str) -> Scope {
         | "node.list"
         | "node.describe"
         | "chat.history"
+        | "chat.startup"
+        | "chat.metadata"
+        | "sessions.describe"
         | "config.get"
         | "config.schema.lookup"
         | "talk.config"
@@ -194,6 +197,8 @@ pub fn required(method: &str) -> Scope {
         | "push.test"
         | "node.pending.enqueue" => Scope::Write,
         "exec.approval.request"
+        | "exec.approval.list"
+        | "plugin.approval.list"
         | "exec.approval.waitDecision"
         | "exec.approval.resolve"
         | "plugin.approval.request"

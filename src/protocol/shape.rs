@@ -112,6 +112,15 @@ impl Shape {
         (!found.parts.is_empty()).then(|| found.parts.join("; "))
     }
 
+    /// As `check`, for a caller of a newer protocol: keys of its own beside the
+    /// known ones are none of our business.
+    pub fn check_known(&self, value: &Value) -> Option<String> {
+        match self {
+            Self::Object(fields) => Self::Open(fields).check(value),
+            other => other.check(value),
+        }
+    }
+
     fn fits(&self, value: &Value) -> bool {
         let mut found = Findings::default();
         self.visit(value, &mut found);
@@ -324,6 +333,17 @@ mod tests {
         may("env", Shape::Map(&STR)),
         may("text", text(0, 3)),
     ]);
+
+    #[test]
+    fn a_newer_caller_may_add_keys_but_not_leave_out_or_bend_the_known_ones() {
+        let said = |value: Value| WAKE.check_known(&value).unwrap_or_default();
+        assert_eq!(said(json!({"mode": "now", "text": "hi", "agentId": "main"})), "");
+        assert_eq!(
+            said(json!({"mode": "now", "agentId": "main"})),
+            "must have required property 'text'"
+        );
+        assert_eq!(said(json!({"mode": "now", "text": 3, "x": 1})), "at /text: must be string");
+    }
 
     #[track_caller]
     fn check(shape: Shape, value: &Value, expected: &str) {

@@ -155,6 +155,15 @@ impl Desk {
         self.lock(now).get(id).map(|slot| slot.ticket.clone())
     }
 
+    /// All open questions, the oldest first.
+    pub fn waiting(&self, now: u64) -> Vec<Ticket> {
+        let slots = self.lock(now);
+        let open = slots.values().filter(|slot| slot.closed_at.is_none());
+        let mut tickets: Vec<Ticket> = open.map(|slot| slot.ticket.clone()).collect();
+        tickets.sort_by_key(|ticket| ticket.created_at_ms);
+        tickets
+    }
+
     /// The open question that an id, or an unambiguous beginning of one, names.
     pub fn find(&self, id: &str, now: u64) -> Result<Ticket, DeskError> {
         let slots = self.lock(now);
@@ -220,7 +229,9 @@ mod tests {
         let desk = Desk::default();
         desk.open("abc1".into(), json!({}), 100, 0).unwrap();
         assert_eq!(desk.find("ab", 1).unwrap().id, "abc1");
-        desk.open("abd2".into(), json!({}), 100, 0).unwrap();
+        desk.open("abd2".into(), json!({}), 100, 1).unwrap();
+        let ids: Vec<String> = desk.waiting(1).into_iter().map(|ticket| ticket.id).collect();
+        assert_eq!(ids, ["abc1", "abd2"]);
         let expected = DeskError::Ambiguous(vec!["abc1".into(), "abd2".into()]);
         assert_eq!(desk.find("ab", 1).unwrap_err(), expected);
         assert_eq!(desk.find("abc1", 1).unwrap().id, "abc1");

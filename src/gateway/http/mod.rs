@@ -224,7 +224,9 @@ impl Site {
             let caller = self.authorize(asked, Scope::Read);
             return caller.map_or_else(|refusal| refusal, |_| reply::not_found());
         }
-        if ["/tools", "/sessions", "/hooks", "/__openclaw__"].iter().any(|prefix| below(prefix)) {
+        // `/sessions` itself is a page of the Control UI; only what lies below is API.
+        let session_api = path.strip_prefix("/sessions/").is_some_and(|rest| !rest.is_empty());
+        if session_api || ["/tools", "/hooks", "/__openclaw__"].iter().any(|prefix| below(prefix)) {
             return reply::not_found();
         }
         let answer = match &asked.prepared.ui {

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use serde_json::json;
 
 use crate::gateway::State;
-use crate::gateway::rpc::{Call, Caller, FAMILIES, Method, Reply};
+use crate::gateway::rpc::{Call, Caller, FAMILIES, Method, Reply, newer};
 use crate::gateway::ws::Outbox;
 use crate::protocol::error::{ErrorCode, ErrorShape};
 use crate::protocol::frame::Request;
@@ -24,12 +24,16 @@ static TABLE: LazyLock<HashMap<&'static str, &'static Method>> = LazyLock::new(|
 const ADVERTISED_ORDER: &str = include_str!("methods.txt");
 
 /// Names for `hello-ok.features.methods`: the recorded list as far as it is
-/// implemented.
-pub fn advertised() -> &'static [&'static str] {
-    static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-        ADVERTISED_ORDER.lines().filter(|name| TABLE.contains_key(name)).collect()
+/// implemented, and what protocol 4 adds for those who speak it.
+pub fn advertised(protocol: u64) -> &'static [&'static str] {
+    static NAMES: LazyLock<[Vec<&'static str>; 2]> = LazyLock::new(|| {
+        let three: Vec<&'static str> =
+            ADVERTISED_ORDER.lines().filter(|name| TABLE.contains_key(name)).collect();
+        let mut four = three.clone();
+        four.extend(newer::METHODS.iter().map(|row| row.name));
+        [three, four]
     });
-    &NAMES
+    &NAMES[usize::from(protocol >= 4)]
 }
 
 /// What to do about a request.
@@ -59,7 +63,7 @@ pub fn route(caller: &Caller, request: &Request) -> Verdict {
     let Some(row) = TABLE.get(method) else {
         return Verdict::Refuse(ErrorShape::invalid(format!("unknown method: {method}")));
     };
-    if let Some(problems) = methods::params(method).and_then(|shape| shape.check(&request.params)) {
+    if let Some(problems) = problems(caller, request) {
         // The write limit counts rejected calls too, so it is asked first.
         if !is_control_plane_write(method) {
             return Verdict::Refuse(invalid_params(method, &problems));
@@ -79,9 +83,7 @@ pub async fn run(
     let method = row.name;
     if is_control_plane_write(method) {
         state.writes.spend(&caller.budget_key(), method, state.clock.now_ms())?;
-        if let Some(problems) =
-            methods::params(method).and_then(|shape| shape.check(&request.params))
-        {
+        if let Some(problems) = problems(&caller, &request) {
             return Err(invalid_params(method, &problems));
         }
     }
@@ -105,6 +107,16 @@ pub fn missing_scope(caller: &Caller, scope: Scope) -> ErrorShape {
         ErrorShape::new(ErrorCode::Forbidden, message).with_details(details)
     } else {
         ErrorShape::invalid(message)
+    }
+}
+
+/// What is wrong with the parameters. Protocol 4 has more of them than we know.
+fn problems(caller: &Caller, request: &Request) -> Option<String> {
+    let shape = methods::params(&request.method)?;
+    if caller.protocol >= 4 {
+        shape.check_known(&request.params)
+    } else {
+        shape.check(&request.params)
     }
 }
 
@@ -199,7 +211,9 @@ mod tests {
         assert_eq!(listed.len(), 112, "the recorded list has 112 methods");
         for name in TABLE.keys() {
             assert!(
-                listed.contains(name) || UNLISTED.contains(name),
+                listed.contains(name)
+                    || UNLISTED.contains(name)
+                    || newer::METHODS.iter().any(|row| row.name == *name),
                 "`{name}` is neither advertised by the reference nor callable there"
             );
         }

@@ -13,6 +13,7 @@ pub mod dispatch;
 mod health;
 mod logs;
 mod maintenance;
+mod newer;
 mod nodes;
 pub mod params;
 mod sessions;
@@ -52,6 +53,7 @@ const FAMILIES: &[&[Method]] = &[
     health::METHODS,
     logs::METHODS,
     maintenance::METHODS,
+    newer::METHODS,
     nodes::METHODS,
     sessions::METHODS,
     status::METHODS,

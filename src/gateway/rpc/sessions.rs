@@ -153,6 +153,7 @@ async fn patch(call: Call) -> Reply {
 
 async fn reset(call: Call) -> Reply {
     let key = text(&call.params, "key").unwrap_or_default();
+    expect_session(&call, key).await?;
     let reason = match text(&call.params, "reason") {
         Some("new") => ResetReason::New,
         _ => ResetReason::Reset,
@@ -166,12 +167,25 @@ async fn reset(call: Call) -> Reply {
 async fn delete(call: Call) -> Reply {
     refuse_webchat(&call, "delete")?;
     let key = text(&call.params, "key").unwrap_or_default();
+    expect_session(&call, key).await?;
     let transcript = flag(&call.params, "deleteTranscript").unwrap_or(true);
     let result = sessions(&call).delete(key, transcript).await?;
     if result["deleted"] == true {
         changed(&call, &key_in(&result), "delete");
     }
     Ok(result)
+}
+
+/// Refuses when the key leads to another session than the caller has seen.
+async fn expect_session(call: &Call, key: &str) -> Result<(), ErrorShape> {
+    let Some(expected) = text(&call.params, "expectedSessionId") else { return Ok(()) };
+    let sessions = sessions(call);
+    let entry = sessions.entry(&sessions.canonical(key)).await?;
+    if entry.as_ref().and_then(|entry| entry.text("sessionId")) == Some(expected) {
+        return Ok(());
+    }
+    let error = ErrorShape::invalid("the session changed; read it again before you retry");
+    Err(error.with_details(json!({ "reason": "session-changed" })))
 }
 
 async fn compact(call: Call) -> Reply {

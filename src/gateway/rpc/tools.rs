@@ -98,7 +98,7 @@ fn short(description: &str) -> String {
     format!("{}...", cut.trim_end())
 }
 
-async fn models(call: Call) -> Reply {
+pub(super) async fn models(call: Call) -> Reply {
     blocking(move || {
         let snapshot = call.state.config.load();
         let agent = snapshot.config.agents.default_id().to_lowercase();

@@ -278,7 +278,10 @@ fn hello_ok(state: &State, caller: &Caller, auth: Option<Granted<'_>>, now: u64)
             boot_id: four.then_some(state.boot_id.as_str()),
             conn_id: &caller.conn_id,
         },
-        features: Features { methods: dispatch::advertised(), events: &events::ADVERTISED },
+        features: Features {
+            methods: dispatch::advertised(caller.protocol),
+            events: &events::ADVERTISED,
+        },
         snapshot: Snapshot {
             presence: &state.presence.list(now),
             health: &state.health.cached(),

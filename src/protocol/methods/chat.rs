@@ -60,7 +60,7 @@ static SEND: Shape = Shape::Object(&[
 pub(super) fn params(method: &str) -> Option<&'static Shape> {
     Some(match method {
         "chat.abort" => &CHAT_ABORT,
-        "chat.history" => &CHAT_HISTORY,
+        "chat.history" | "chat.startup" => &CHAT_HISTORY,
         "chat.inject" => &CHAT_INJECT,
         "chat.send" => &CHAT_SEND,
         "poll" => &POLL,

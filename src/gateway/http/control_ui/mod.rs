@@ -28,7 +28,8 @@ use assistant::Assistant;
 const STATUS_PAGE: &str = include_str!("status.html");
 const FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
 const SECURITY_POLICY: HeaderName = HeaderName::from_static("content-security-policy");
-const CONFIG_PATH: &str = "/__openclaw/control-ui-config.json";
+/// Where interfaces of 2026.4 and of 2026.9 look for it.
+const CONFIG_PATHS: [&str; 2] = ["/__openclaw/control-ui-config.json", "/control-ui-config.json"];
 
 /// Endings whose absence is an error rather than a page of the app.
 const ASSETS: &[&str] =
@@ -84,7 +85,7 @@ impl Ui {
         if inner.is_empty() && !self.base.is_empty() {
             return Some(self.redirect(query));
         }
-        if inner == CONFIG_PATH {
+        if CONFIG_PATHS.contains(&inner) {
             return Some(secured(self.bootstrap(), csp::POLICY));
         }
         if let Some(rest) = inner.strip_prefix("/avatar/") {
