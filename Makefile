@@ -32,9 +32,10 @@ check: ## format, lints, house rules
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test -q --locked --test architecture
 
-clients: ## the official command line and the OpenAI SDKs against the debug binary
+clients: ## official command lines, web interface, node host, OpenAI SDKs
 	cargo build --locked
 	tests/clients/run
+	tests/browser/run
 
 bench: ## this gateway beside the Node gateway, ROUNDS=3; writes docs/performance.md
 	ROUNDS=$(or $(ROUNDS),3) tests/bench/run

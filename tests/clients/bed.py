@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -26,6 +27,12 @@ class Failure(Exception):
 def check(condition, message):
     if not condition:
         raise Failure(message)
+
+
+def setup():
+    """Installs what the tests drive, and says where it is."""
+    printed = subprocess.run([Path(__file__).parent / "setup"], stdout=subprocess.PIPE, check=True, text=True).stdout
+    return dict(word.split("=", 1) for word in shlex.split(printed))
 
 
 class Report:
@@ -100,12 +107,16 @@ class Homes:
             path.chmod(0o600)
         return home
 
+    def path(self, name):
+        return self.root / name
+
     def remove(self):
         shutil.rmtree(self.root, ignore_errors=True)
 
 
 def reply_to(messages):
-    """`say WORD` is answered with a sentence about WORD, anything else with a greeting."""
+    """`say WORD` is answered with a sentence about WORD, anything else with a greeting.
+    `slowly` makes the second half wait for a POST to /release."""
     for message in reversed(messages):
         if message.get("role") != "user":
             continue
@@ -125,6 +136,7 @@ class Provider:
     def __init__(self):
         owner = self
         self.requests = []
+        self.released = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -133,7 +145,11 @@ class Provider:
                 pass
 
             def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)))
+                sent = self.rfile.read(int(self.headers.get("content-length") or 0))
+                if self.path == "/release":
+                    owner.released.set()
+                    return self.whole({})
+                body = json.loads(sent)
                 owner.requests.append(body)
                 text = reply_to(body.get("messages", []))
                 usage = {"prompt_tokens": 120, "completion_tokens": 7, "total_tokens": 127}
@@ -150,7 +166,10 @@ class Provider:
                 step = -(-len(text) // PIECES)
                 deltas = [{"role": "assistant", "content": ""}]
                 deltas += [{"content": text[at : at + step]} for at in range(0, len(text), step)]
-                for delta in deltas:
+                slow = "slowly" in json.dumps(body["messages"][-1])
+                for number, delta in enumerate(deltas):
+                    if slow and number == len(deltas) // 2:
+                        owner.released.wait(60)
                     self.event({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
                 self.event({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
                 self.event({**base, "choices": [], "usage": usage})
@@ -182,8 +201,9 @@ class Provider:
         self.server.server_close()
 
 
-def config(port, provider=None):
-    """A gateway's configuration; without a provider the model is left to the gateway."""
+def config(port, provider=None, home=None):
+    """A gateway's configuration; without a provider the model is left to the gateway.
+    With a home nothing is shared with other gateways of the host or asked of the internet."""
     value = {
         "gateway": {
             "mode": "local",
@@ -207,13 +227,17 @@ def config(port, provider=None):
             },
         }
         value["agents"] = {"defaults": {"model": {"primary": "scripted/scripted-1"}}}
+    if home:
+        value["logging"] = {"file": str(home / "gateway.jsonl")}
+        value["update"] = {"checkOnStart": False}
+        value["discovery"] = {"mdns": {"mode": "off"}}
     return value
 
 
 class Gateway:
     """A gateway process; `command` is the program with its leading arguments."""
 
-    def __init__(self, command, home, port, arguments=("gateway",)):
+    def __init__(self, command, home, port, arguments=("gateway",), patience=90):
         self.home = home
         self.port = port
         self.log = open(home / "gateway.log", "wb")
@@ -226,7 +250,7 @@ class Gateway:
             stderr=subprocess.STDOUT,
         )
         try:
-            wait_for("answer of /readyz", self.ready, 90)
+            wait_for("answer of /readyz", self.ready, patience)
         except Failure:
             self.stop()
             raise

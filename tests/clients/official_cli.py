@@ -147,7 +147,7 @@ def expects_echo(word, text):
 
 def run_order(report, cli, name, order, expect=expects_word):
     for command in order:
-        report.case(f"official CLI, {name}: {command}", COMMANDS[command], cli, expect)
+        report.case(f"{name}: {command}", COMMANDS[command], cli, expect)
 
 
 def tui_chat(cli, expect):

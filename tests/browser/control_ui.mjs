@@ -1,0 +1,231 @@
+// The official web interface in headless Chromium, as its user.
+// Argument: a JSON object {playwright, chromium, url, provider, token, config, shots}.
+// Prints one JSON line per case: name, ok, detail.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { connect, newDevice } from './device.mjs';
+
+const bed = JSON.parse(process.argv[2]);
+const { chromium } = createRequire(`${bed.playwright}/package.json`)('playwright-core');
+const socketUrl = bed.url.replace('http', 'ws');
+
+const TABS = {
+  chat: 'Chat',
+  overview: 'Overview',
+  channels: 'Channels',
+  instances: 'Instances',
+  sessions: 'Sessions',
+  usage: 'Usage',
+  cron: 'Cron Jobs',
+  agents: 'Agents',
+  skills: 'Skills',
+  nodes: 'Nodes',
+  config: 'Config',
+  communications: 'Communications',
+  appearance: 'Appearance',
+  automation: 'Automation',
+  infrastructure: 'Infrastructure',
+  'ai-agents': 'AI & Agents',
+  debug: 'Debug',
+  logs: 'Logs',
+};
+
+// What went wrong on the page, and what it still waits for.
+const troubles = [];
+const waiting = new Map();
+const chat = [];
+
+function watch(page) {
+  page.setDefaultTimeout(60_000);
+  page.on('dialog', (dialog) => dialog.accept());
+  page.on('console', (message) => {
+    if (message.type() === 'error') troubles.push(`console: ${message.text()} ${message.location().url}`);
+  });
+  page.on('pageerror', (error) => troubles.push(`page error: ${error.message}`));
+  page.on('websocket', (socket) => {
+    waiting.clear();
+    socket.on('framesent', ({ payload }) => {
+      const frame = JSON.parse(payload);
+      if (frame.type === 'req') waiting.set(frame.id, frame.method);
+    });
+    socket.on('framereceived', ({ payload }) => {
+      const frame = JSON.parse(payload);
+      if (frame.event === 'chat') chat.push(frame.payload);
+      if (frame.type !== 'res') return;
+      if (!frame.ok) troubles.push(`${waiting.get(frame.id)}: ${frame.error.message}`);
+      waiting.delete(frame.id);
+    });
+  });
+}
+
+async function until(what, condition) {
+  const deadline = Date.now() + 60_000;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`no ${typeof what === 'function' ? what() : what} within 60 s`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const browser = await chromium.launch({ executablePath: bed.chromium, args: ['--no-sandbox', '--disable-gpu'] });
+const page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
+watch(page);
+
+// Opens a page of the app and waits until every question it asked is answered.
+async function open(tab, fragment = '') {
+  waiting.clear();
+  await page.goto(`${bed.url}/${tab}${fragment}`);
+  const title = TABS[tab.split('?')[0]];
+  await page.locator('.topbar, header').getByText(title, { exact: true }).first().waitFor();
+  await until('connection', () => page.evaluate(() => document.querySelector('openclaw-app')?.connected === true));
+  await settled();
+}
+
+async function settled() {
+  await until(() => `answer to ${[...waiting.values()]}`, () => waiting.size === 0);
+  await page.evaluate(() => document.querySelector('openclaw-app')?.updateComplete);
+}
+
+const shot = (name) => page.screenshot({ path: `${bed.shots}/${name}.png` });
+const config = () => JSON.parse(readFileSync(bed.config, 'utf8'));
+
+async function send(text) {
+  const box = page.locator('textarea').first();
+  await box.fill(text);
+  await box.press('Enter');
+}
+
+const cases = {
+  'a link with the token connects': async () => {
+    await open('chat', `#token=${bed.token}`);
+    assert.ok(!page.url().includes(bed.token), 'the token stays in the address');
+  },
+};
+
+for (const [tab, title] of Object.entries(TABS)) {
+  cases[`page ${title} loads`] = async () => {
+    await open(tab);
+    await shot(tab);
+  };
+}
+
+Object.assign(cases, {
+  'a chat message streams': async () => {
+    await open('chat?session=agent%3Amain%3Aerrand');
+    await send('Please slowly say pineapple');
+    // The rest is held back until it is asked for.
+    await page.getByText('The wo').last().waitFor();
+    assert.equal(await page.getByText('pineapple today.').count(), 0, 'the answer came in one piece');
+    await shot('chat-streaming');
+    await fetch(`${bed.provider}/release`, { method: 'POST' });
+    await page.getByText('The word is pineapple today.').first().waitFor();
+    await until('final event', () => chat.some((event) => event.state === 'final'));
+    await settled();
+    await shot('chat-answered');
+  },
+  'a reload shows the conversation again': async () => {
+    await open('chat?session=agent%3Amain%3Aerrand');
+    await page.getByText('The word is pineapple today.').first().waitFor();
+  },
+  'a session is renamed': async () => {
+    await open('sessions');
+    const label = page.getByRole('row', { name: /agent:main:errand/ }).getByPlaceholder('(optional)');
+    await label.fill('Errands');
+    await label.press('Tab');
+    await settled();
+    await open('sessions');
+    assert.equal(await page.getByPlaceholder('(optional)').first().inputValue(), 'Errands');
+    await shot('session-renamed');
+  },
+  'a session is deleted': async () => {
+    await page.getByRole('row', { name: /agent:main:errand/ }).getByRole('checkbox').first().check();
+    await page.getByRole('button', { name: /^Delete/ }).click();
+    await settled();
+    await page.getByRole('row', { name: /agent:main:errand/ }).waitFor({ state: 'detached' });
+    await open('sessions');
+    assert.equal(await page.getByRole('row', { name: /agent:main:errand/ }).count(), 0);
+  },
+  'a setting is edited and saved': async () => {
+    await open('communications');
+    await page.getByRole('tab', { name: 'Messages' }).click();
+    const field = page.locator('.cfg-field').filter({ hasText: /^\s*Ack Reaction\s*$/ }).getByRole('textbox');
+    await field.fill('👀');
+    await field.press('Tab');
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await settled();
+    await until('saved setting', () => config().messages?.ackReaction === '👀');
+    assert.equal(config().gateway.auth.token, bed.token, 'a redacted secret was saved');
+    await shot('config-saved');
+  },
+  'a raw edit is saved': async () => {
+    await open('config');
+    await page.getByRole('button', { name: 'Raw', exact: true }).click();
+    await page.getByText(/secrets? redacted/).locator('xpath=following-sibling::button').click();
+    const raw = page.locator('.config-main textarea').first();
+    await shot('config-raw');
+    const text = await raw.inputValue();
+    assert.ok(text.includes('👀') && !text.includes(bed.token), text);
+    await raw.fill(text.replace('👀', '✅'));
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await until('saved text', () => config().messages?.ackReaction === '✅');
+    assert.equal(config().gateway.auth.token, bed.token, 'a redacted secret was saved');
+  },
+  'a cron job is added': async () => {
+    await open('cron');
+    await page.getByRole('textbox', { name: /^Name/ }).fill('Morning round');
+    await page.getByRole('textbox', { name: /^Assistant task prompt/ }).fill('Please say tamarind');
+    await page.getByRole('combobox', { name: /^Result delivery/ }).selectOption({ label: 'None (internal)' });
+    await page.getByRole('button', { name: 'Add job' }).click();
+    await page.locator('.cron-job, .list-item').filter({ hasText: 'Morning round' }).first().waitFor();
+    await settled();
+    await shot('cron-added');
+  },
+  'a cron job is run': async () => {
+    const job = page.locator('.cron-job, .list-item').filter({ hasText: 'Morning round' }).first();
+    await job.getByRole('button', { name: 'Run', exact: true }).click();
+    await settled();
+    await until('run in the history', async () => {
+      await page.getByRole('button', { name: 'Refresh' }).first().click();
+      await settled();
+      return (await page.getByText('The word is tamarind today.').count()) > 0;
+    });
+    await shot('cron-run');
+  },
+  'the log grows while it is watched': async () => {
+    await open('logs');
+    const refused = await connect(socketUrl, 'not-the-token', newDevice(), 'stranger');
+    assert.equal(refused.ok, false);
+    await page.getByText('closed before connect').first().waitFor();
+    await shot('logs-tailing');
+  },
+  'a device is approved': async () => {
+    const device = newDevice();
+    const refused = await connect(socketUrl, bed.token, device, 'Travel laptop');
+    assert.equal(refused.error?.message, 'pairing required');
+    await open('nodes');
+    await page.getByText('Travel laptop').first().waitFor();
+    await page.getByText('Travel laptop').first().scrollIntoViewIfNeeded();
+    await shot('device-pending');
+    await page.getByRole('button', { name: 'Approve' }).first().click();
+    await settled();
+    const accepted = await connect(socketUrl, bed.token, device, 'Travel laptop');
+    assert.ok(accepted.ok, JSON.stringify(accepted.error));
+    await shot('device-approved');
+  },
+});
+
+const wanted = new RegExp(bed.only || '.');
+for (const [name, run] of Object.entries(cases)) {
+  if (!wanted.test(name) && !name.startsWith('a link')) continue;
+  let detail = '';
+  troubles.length = 0;
+  try {
+    await run();
+    detail = troubles.join('; ');
+  } catch (error) {
+    detail = [error.message.slice(0, 600), ...troubles].join('; ');
+    await shot(`failed-${name.replace(/\W+/g, '-')}`).catch(() => {});
+  }
+  console.log(JSON.stringify({ name, ok: !detail, detail }));
+}
+await browser.close();
