@@ -6,12 +6,15 @@ pub mod auth_profiles;
 mod card;
 pub mod choice;
 mod commands;
+pub mod embeddings;
 mod events;
 pub mod failover;
+mod invoke;
 mod lanes;
 pub mod models;
 mod prompt;
 pub mod providers;
+pub mod public_web;
 mod queue;
 mod reporter;
 pub mod run;
@@ -22,6 +25,7 @@ pub mod tools;
 mod turn;
 pub mod workspace;
 
+pub use invoke::ToolCall;
 pub use run::{EventSink, RunBody, RunEvent, RunOutcome, RunRequest, RunStatus};
 pub use runtime::{
     AbortTarget, ActiveRun, Agents, AgentsDeps, DRAINING_TEXT, RunHandle, RunRefused,

@@ -22,11 +22,12 @@ use crate::agents::choice::Connected;
 use crate::agents::choice::ModelSource;
 use crate::agents::commands;
 use crate::agents::commands::Name;
+use crate::agents::embeddings::{EmbedError, Embedder, Target};
 use crate::agents::events::SystemEvents;
 use crate::agents::lanes::Lanes;
 use crate::agents::lanes::SessionLane;
 use crate::agents::lanes::SessionLanes;
-use crate::agents::models::Models;
+use crate::agents::models::{Lookup, Models};
 use crate::agents::providers::ToolSpec;
 use crate::agents::queue;
 use crate::agents::reporter::Reporter;
@@ -102,6 +103,7 @@ pub(crate) struct Inner {
     pub(crate) toolbox: Toolbox,
     models: Arc<dyn ModelSource>,
     control: OnceLock<Arc<dyn ControlPlane>>,
+    embedder: Embedder,
     pub(crate) system_events: SystemEvents,
     pub(crate) lanes: Lanes,
     pub(crate) sessions: SessionLanes,
@@ -210,6 +212,7 @@ impl Agents {
             toolbox: Toolbox::default(),
             models,
             control: OnceLock::new(),
+            embedder: Embedder::default(),
             system_events: SystemEvents::default(),
             lanes: Lanes::default(),
             sessions: Mutex::default(),
@@ -328,6 +331,31 @@ impl Agents {
     /// The workspace of an agent, whether or not it exists.
     pub fn workspace(&self, agent: &str) -> std::path::PathBuf {
         self.inner.workspaces.of(&self.inner.config.load().config, agent)
+    }
+
+    /// One vector per text from the provider that `target` names for `agent`.
+    pub async fn embed(
+        &self,
+        agent: &str,
+        target: Target,
+        texts: &[String],
+    ) -> Result<Vec<Vec<f64>>, EmbedError> {
+        let (inner, agent) = (Arc::clone(&self.inner), agent.to_owned());
+        let resolve = move || {
+            let snapshot = inner.config.load();
+            let lookup = Lookup {
+                config: &snapshot.config,
+                env: &snapshot.env,
+                paths: &inner.paths,
+                agent: &agent,
+                now: inner.clock.now_ms(),
+            };
+            Embedder::resolve(&target, &lookup)
+        };
+        let resolved = tokio::task::spawn_blocking(resolve)
+            .await
+            .map_err(|err| EmbedError::Answer(err.to_string()))??;
+        self.inner.embedder.embed(resolved, texts).await
     }
 
     /// Sessions as the control plane sees them.

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -198,38 +198,67 @@ fn serve(
     move |stop| {
         Box::pin(async move {
             let asked = Arc::new(AtomicBool::new(false));
-            let asking = Arc::clone(&asked);
+            let busy = Arc::new(AtomicBool::new(false));
+            let (asking, working) = (Arc::clone(&asked), Arc::clone(&busy));
             let answer = move |request: Request<Incoming>| {
                 asking.store(true, Ordering::Relaxed);
-                let state = Arc::clone(&state);
-                let site = Arc::clone(&site);
-                async move { Ok::<_, Infallible>(route(&state, remote, &site, request).await) }
+                working.store(true, Ordering::Relaxed);
+                let (state, site) = (Arc::clone(&state), Arc::clone(&site));
+                let working = Arc::clone(&working);
+                async move {
+                    let answer = route(&state, remote, &site, request).await;
+                    working.store(false, Ordering::Relaxed);
+                    Ok::<_, Infallible>(answer)
+                }
             };
-            let connection = http1::Builder::new()
+            let mut connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_buf_size(MAX_HEAD)
                 .serve_connection(TokioIo::new(stream), service_fn(answer))
                 .with_upgrades();
-            let mut connection = Box::pin(connection);
             let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
+                ended = &mut connection => ended,
                 () = stop.cancelled() => {
                     // Closing with its first request unread would reset a client
                     // that was accepted a moment before the stop.
                     let limit = if asked.load(Ordering::Relaxed) { Duration::ZERO } else { FIRST_REQUEST };
-                    if let Ok(ended) = tokio::time::timeout(limit, connection.as_mut()).await {
+                    if let Ok(ended) = timeout(limit, &mut connection).await {
                         ended
                     } else {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
+                        Pin::new(&mut connection).graceful_shutdown();
+                        (&mut connection).await
                     }
                 }
             };
-            if let Err(err) = ended {
-                tracing::debug!(%remote, %err, "connection ended");
+            let Err(err) = ended else { return };
+            tracing::debug!(%remote, %err, "connection ended");
+            if err.is_incomplete_message()
+                && !busy.load(Ordering::Relaxed)
+                && let Some(parts) = connection.into_parts()
+                && !parts.read_buf.is_empty()
+            {
+                refuse_half_a_head(parts.io.into_inner()).await;
             }
         })
+    }
+}
+
+/// Tells a client that stopped sending in the middle of a request's head.
+async fn refuse_half_a_head(mut stream: Accepted) {
+    let body = r#"{"error":{"message":"the request ends before its head does","type":"invalid_request_error"}}"#;
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+         content-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    // The client may be gone altogether.
+    if !matches!(timeout(HEAD_TIMEOUT, told).await, Ok(Ok(()))) {
+        tracing::debug!("half a request was not answered");
     }
 }
 

@@ -14,6 +14,7 @@ pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod lock;
+pub mod metrics;
 pub mod nodes;
 pub mod options;
 mod own_calls;
@@ -41,7 +42,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{self, MissedTickBehavior};
 
-use crate::agents::{Agents, AgentsDeps, EventSink};
+use crate::agents::{Agents, AgentsDeps};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::id;
 use crate::config::{Live, Snapshot, gate};
@@ -176,6 +177,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     let settings = auth::Settings::new(&plan.auth, &gateway.trusted_proxies);
     let limiters = auth::Limiters::new(gateway.auth.rate_limit.as_ref());
     let runs = Arc::new(RunEvents::new(Arc::clone(&bus)));
+    let metrics = Arc::new(metrics::Metrics::default());
     let (live, lifecycle, env) = (Live::new(snapshot), Lifecycle::default(), Arc::new(env));
     let agents = Agents::new(AgentsDeps {
         config: live.clone(),
@@ -183,7 +185,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         paths: paths.clone(),
         lifecycle: lifecycle.clone(),
         clock: Arc::clone(&clock),
-        sink: Arc::clone(&runs) as Arc<dyn EventSink>,
+        sink: Arc::new(metrics::Counted { metrics: Arc::clone(&metrics), next: Arc::clone(&runs) }),
     });
     let state = Arc::new(State {
         port: addresses.first().map_or(plan.port, SocketAddr::port),
@@ -197,6 +199,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         services: services::Services::new(&live.load().config, &paths),
         agents,
         runs,
+        metrics,
         bus,
         dedupe: limits::Dedupe::default(),
         writes: limits::WriteBudget::default(),

@@ -7,12 +7,9 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use crate::agents::tools::ControlPlane;
-use crate::base::id;
-use crate::gateway::rpc::{Caller, dispatch};
+use crate::gateway::rpc::{Caller, internal};
 use crate::gateway::{State, restart};
-use crate::protocol::connect::Client;
-use crate::protocol::frame::Request;
-use crate::protocol::scope::{Role, Scopes};
+use crate::protocol::scope::Scopes;
 use crate::protocol::version;
 
 /// The control plane as a tool sees it. Holds the state weakly: the state
@@ -25,27 +22,11 @@ pub(super) struct OwnCalls {
 
 impl OwnCalls {
     pub(super) fn new(state: &Arc<State>) -> Self {
-        let client = Client {
-            id: "gateway-client".to_owned(),
-            version: crate::base::VERSION.to_owned(),
-            platform: std::env::consts::OS.to_owned(),
-            mode: "backend".to_owned(),
-            ..Client::default()
-        };
+        let scopes = Scopes::new(vec!["operator.admin".to_owned()]);
         let caller = Caller {
             conn_id: "agent".to_owned(),
             protocol: version::NEWEST,
-            role: Role::Operator,
-            scopes: Scopes::new(vec!["operator.admin".to_owned()]),
-            client,
-            device_id: None,
-            remote_ip: None,
-            local: true,
-            caps: Vec::new(),
-            commands: Vec::new(),
-            path_env: None,
-            permissions: serde_json::Map::new(),
-            connected_at: state.started_at,
+            ..internal::caller("gateway-client", "backend", scopes, state.started_at)
         };
         Self { state: Arc::downgrade(state), caller: Arc::new(caller) }
     }
@@ -59,18 +40,9 @@ impl ControlPlane for OwnCalls {
     fn call(&self, method: &'static str, params: Value) -> BoxFuture<'_, Result<Value, String>> {
         Box::pin(async move {
             let state = self.state()?;
-            let request = Request { id: id::uuid(), method: method.to_owned(), params };
-            match dispatch::route(&self.caller, &request) {
-                dispatch::Verdict::Run(row) => {
-                    let caller = Arc::clone(&self.caller);
-                    dispatch::run(state, caller, row, request, None)
-                        .await
-                        .map_err(|error| error.message)
-                }
-                dispatch::Verdict::Refuse(error) | dispatch::Verdict::WrongRole(error) => {
-                    Err(error.message)
-                }
-            }
+            let caller = Arc::clone(&self.caller);
+            let reply = internal::call(&state, caller, method, Some(params)).await;
+            reply.map_err(|error| error.message)
         })
     }
 

@@ -14,6 +14,7 @@ use crate::gateway::events::Bus;
 use crate::gateway::events::runs::RunEvents;
 use crate::gateway::health::Health;
 use crate::gateway::limits::{Dedupe, PreauthBudget, WriteBudget};
+use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Devices;
 use crate::gateway::presence::Presence;
 use crate::gateway::reload::Reloader;
@@ -58,6 +59,7 @@ pub struct State {
     pub bus: Arc<Bus>,
     /// Turns what happens in runs into events.
     pub runs: Arc<RunEvents>,
+    pub metrics: Arc<Metrics>,
     pub agents: Agents,
     pub services: Services,
     pub dedupe: Dedupe,

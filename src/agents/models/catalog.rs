@@ -76,6 +76,7 @@ pub const VENDORS: &[Vendor] = &[
     vendor("openrouter", &["OPENROUTER_API_KEY"], "https://openrouter.ai/api/v1", CHAT),
     vendor("groq", &["GROQ_API_KEY"], "https://api.groq.com/openai/v1", CHAT),
     vendor("mistral", &["MISTRAL_API_KEY"], "https://api.mistral.ai/v1", CHAT),
+    vendor("voyage", &["VOYAGE_API_KEY"], "https://api.voyageai.com/v1", CHAT),
     vendor("deepseek", &["DEEPSEEK_API_KEY"], "https://api.deepseek.com/v1", CHAT),
     vendor("xai", &["XAI_API_KEY"], "https://api.x.ai/v1", CHAT),
     vendor("together", &["TOGETHER_API_KEY"], "https://api.together.xyz/v1", CHAT),

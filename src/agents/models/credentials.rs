@@ -29,7 +29,7 @@ pub enum KeySource {
 }
 
 impl Lookup<'_> {
-    pub(super) fn add_key(
+    pub(in crate::agents) fn add_key(
         &self,
         named: &Named,
         configured: Option<&ProviderConfig>,
@@ -76,7 +76,7 @@ impl Lookup<'_> {
         })
     }
 
-    pub(super) fn add_headers(
+    pub(in crate::agents) fn add_headers(
         &self,
         provider: &str,
         configured: Option<&ProviderConfig>,
@@ -118,7 +118,11 @@ impl Lookup<'_> {
 
     /// A secret input: text, the name of a variable as `models.json` has it,
     /// or a reference to one. `None` when it holds nothing.
-    fn secret(&self, value: &Value, path: &str) -> Result<Option<String>, ResolveError> {
+    pub(in crate::agents) fn secret(
+        &self,
+        value: &Value,
+        path: &str,
+    ) -> Result<Option<String>, ResolveError> {
         let missing = |detail: String| ResolveError::Secret { path: path.to_owned(), detail };
         match value {
             Value::String(text) => {

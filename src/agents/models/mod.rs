@@ -139,7 +139,7 @@ impl Lookup<'_> {
     }
 
     /// The provider's entry in the configuration, whatever its spelling.
-    fn configured_provider(&self, provider: &str) -> Option<&ProviderConfig> {
+    pub(in crate::agents) fn configured_provider(&self, provider: &str) -> Option<&ProviderConfig> {
         let all = &self.config.models.providers;
         all.get(provider).or_else(|| {
             all.iter().find(|(id, _)| reference::canonical(id) == provider).map(|(_, it)| it)

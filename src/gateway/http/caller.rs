@@ -13,6 +13,7 @@ use crate::gateway::auth::limiter::Guess;
 use crate::gateway::auth::{Mode, Settings, proxy};
 use crate::gateway::http::prepared::Prepared;
 use crate::gateway::http::reply::{self, Answer};
+use crate::protocol::scope::Scopes;
 
 /// Headers by which a proxy shows itself.
 const FORWARDING: [&str; 5] =
@@ -62,6 +63,17 @@ impl Caller {
             Scope::Write => self.write,
             Scope::Admin => self.admin,
         }
+    }
+
+    /// The scopes as the control plane knows them: who may administer may
+    /// approve and pair as well.
+    pub fn scopes(&self) -> Scopes {
+        if self.admin {
+            return Scopes::all();
+        }
+        let held = [(self.read, Scope::Read), (self.write, Scope::Write)];
+        let names = held.iter().filter(|(has, _)| *has).map(|(_, scope)| scope.as_str().to_owned());
+        Scopes::new(names.collect())
     }
 
     /// Whether he may use tools reserved for the owner.
@@ -114,7 +126,7 @@ pub fn authenticate(
     let settings = state.auth.load();
     match settings.mode {
         Mode::None => Ok(Caller::narrowed(headers, Principal::Anyone)),
-        Mode::TrustedProxy => match proxy_user(&settings, prepared, remote, headers) {
+        Mode::TrustedProxy => match proxy_user(state, &settings, prepared, remote, headers) {
             Some(user) => Ok(Caller::narrowed(headers, Principal::User(user))),
             None => Err(reply::unauthorized()),
         },
@@ -153,7 +165,7 @@ pub fn is_known(
     let settings = state.auth.load();
     match settings.mode {
         Mode::None => false,
-        Mode::TrustedProxy => proxy_user(&settings, prepared, remote, headers).is_some(),
+        Mode::TrustedProxy => proxy_user(state, &settings, prepared, remote, headers).is_some(),
         Mode::Token | Mode::Password => {
             bearer(headers).is_some_and(|bearer| matches_secret(&settings, bearer))
         }
@@ -182,21 +194,19 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty()).then_some(secret)
 }
 
+/// The user that a trusted proxy speaks for. One on this host is believed only
+/// where the operator said so: any process here can pose as it.
 fn proxy_user(
+    state: &State,
     settings: &Settings,
     prepared: &Prepared,
     remote: SocketAddr,
     headers: &HeaderMap,
 ) -> Option<String> {
+    let loopback = state.env.is_on("OPENCLAW_TRUSTED_PROXY_ALLOW_LOOPBACK");
     let ip = remote.ip().to_canonical();
     let gateway = &prepared.snapshot.config.gateway;
-    let allows_loopback = prepared
-        .snapshot
-        .resolved
-        .pointer("/gateway/auth/trustedProxy/allowLoopback")
-        .and_then(serde_json::Value::as_bool)
-        .unwrap_or(false);
-    if !proxy::is_listed(ip, &settings.trusted_proxies) || (ip.is_loopback() && !allows_loopback) {
+    if !proxy::is_listed(ip, &settings.trusted_proxies) || (ip.is_loopback() && !loopback) {
         return None;
     }
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());

@@ -5,6 +5,7 @@
 //! fields. Nothing here is a middleware: the common headers are added once, on
 //! the way out.
 
+pub mod admin_rpc;
 pub mod body;
 pub mod caller;
 pub mod control_ui;
@@ -16,6 +17,7 @@ pub mod probes;
 pub mod reply;
 pub mod sessions;
 pub mod target;
+pub mod tools;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -26,14 +28,16 @@ use axum::body::Body;
 use futures_util::FutureExt;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 
+use crate::agents::public_web::PublicWeb;
 use crate::gateway::State;
 
 use caller::Scope;
+use control_ui::status::{Details, Facts};
 use prepared::Prepared;
 use reply::Answer;
 
@@ -46,6 +50,8 @@ pub struct Site {
     prepared: ArcSwap<Prepared>,
     responses: openai::responses::Memory,
     hooks: hooks::Hooks,
+    /// Fetches what requests refer to.
+    web: PublicWeb,
 }
 
 /// What a handler needs of a request besides its body.
@@ -64,16 +70,23 @@ impl Site {
             prepared: ArcSwap::from_pointee(prepared),
             responses: openai::responses::Memory::default(),
             hooks: hooks::Hooks::default(),
+            web: PublicWeb::default(),
         })
     }
 
     /// Answers one request. A panic in a handler is answered, not passed on.
     pub async fn answer(&self, remote: SocketAddr, request: Request<Body>) -> Answer {
         let prepared = self.prepared();
+        if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+            let mut answer = reply::closing(reply::invalid("the request has no Host header"));
+            decorate(&mut answer, &prepared, None);
+            return answer;
+        }
         let origin = allowed_origin(&prepared, request.headers());
         let is_preflight = origin.is_some()
             && request.method() == Method::OPTIONS
             && request.headers().contains_key("access-control-request-method");
+        let route = route_name(request.uri().path());
         let mut answer = if is_preflight {
             preflight()
         } else {
@@ -85,6 +98,7 @@ impl Site {
             })
         };
         decorate(&mut answer, &prepared, origin);
+        self.state.metrics.request(route, answer.status().as_u16());
         answer
     }
 
@@ -132,6 +146,10 @@ impl Site {
             "/v1/models" if prepared.openai() => self.models(&asked, None),
             "/v1/chat/completions" if prepared.chat.is_some() => self.chat(&asked, body).await,
             "/v1/responses" if prepared.responses.is_some() => self.responses(&asked, body).await,
+            "/v1/embeddings" if prepared.openai() => self.embeddings(&asked, body).await,
+            "/tools/invoke" => self.tool(&asked, body).await,
+            "/api/v1/admin/rpc" if prepared.admin_rpc => self.admin_rpc(&asked, body).await,
+            "/api/diagnostics/prometheus" if prepared.metrics => self.metrics(&asked),
             "/v1/models" | "/v1/chat/completions" | "/v1/embeddings" | "/v1/responses" => {
                 Ok(reply::not_found())
             }
@@ -163,7 +181,8 @@ impl Site {
         allow(asked, &Method::POST, "POST")?;
         let caller = self.authorize(asked, Scope::Write)?;
         let Asked { prepared, headers, .. } = asked;
-        openai::chat::answer(&self.state, prepared, limits, &caller, headers, body).await
+        let asked = (*headers, body);
+        openai::chat::answer(&self.state, prepared, limits, &caller, &self.web, asked).await
     }
 
     async fn responses(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Answer> {
@@ -173,8 +192,41 @@ impl Site {
         allow(asked, &Method::POST, "POST")?;
         let caller = self.authorize(asked, Scope::Write)?;
         let Asked { prepared, headers, .. } = asked;
-        let (state, memory) = (&self.state, &self.responses);
-        openai::responses::answer(state, prepared, memory, limits, &caller, (headers, body)).await
+        let (state, memory, web) = (&self.state, &self.responses, &self.web);
+        let asked = (*headers, body);
+        openai::responses::answer(state, prepared, memory, limits, &caller, web, asked).await
+    }
+
+    async fn embeddings(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Answer> {
+        allow(asked, &Method::POST, "POST")?;
+        self.authorize(asked, Scope::Write)?;
+        openai::embeddings::answer(&self.state, asked.prepared, asked.headers, body).await
+    }
+
+    async fn tool(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Answer> {
+        allow(asked, &Method::POST, "POST")?;
+        let caller = self.authorize(asked, Scope::Write)?;
+        tools::answer(&self.state, asked.prepared, &caller, asked.headers, body).await
+    }
+
+    fn metrics(&self, asked: &Asked<'_>) -> Result<Answer, Answer> {
+        allow(asked, &Method::GET, "GET")?;
+        self.authorize(asked, Scope::Read)?;
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        let text = self.state.metrics.render(&self.state);
+        let mut answer = reply::with_type(StatusCode::OK, kind, text);
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(answer)
+    }
+
+    /// Each method asks for its own scope.
+    async fn admin_rpc(&self, asked: &Asked<'_>, body: Body) -> Result<Answer, Answer> {
+        if let Some(refusal) = admin_rpc::wrong_method(asked.method) {
+            return Err(refusal);
+        }
+        let caller =
+            caller::authenticate(&self.state, asked.prepared, asked.remote, asked.headers)?;
+        admin_rpc::answer(&self.state, &caller, asked.headers, body).await
     }
 
     /// History and end of a session.
@@ -230,15 +282,56 @@ impl Site {
             return reply::not_found();
         }
         let answer = match &asked.prepared.ui {
-            Some(ui) => ui.answer(asked.method, path, query).await,
+            Some(ui) => ui.answer(asked.method, path, query, || self.facts(asked)).await,
             None => None,
         };
         answer.unwrap_or_else(reply::not_found)
     }
 
+    /// What the page of a gateway without a Control UI tells this caller.
+    fn facts(&self, asked: &Asked<'_>) -> Facts {
+        let Asked { prepared, remote, headers, .. } = *asked;
+        let details = caller::is_local(remote, headers).then(|| {
+            let (provider, model, _) = self.state.agents.default_model(None);
+            Details {
+                uptime_ms: self.state.uptime_ms(),
+                agents: prepared.agents.clone(),
+                model: format!("{provider}/{model}"),
+                surfaces: vec![
+                    ("Chat completions", prepared.chat.is_some()),
+                    ("Responses", prepared.responses.is_some()),
+                    ("Webhooks", prepared.hooks.is_some()),
+                ],
+                rejected: self.state.config.rejected().map(|it| it.reasons.join("; ")),
+            }
+        });
+        Facts { phase: self.state.phase(), details }
+    }
+
     fn authorize(&self, asked: &Asked<'_>, scope: Scope) -> Result<caller::Caller, Answer> {
         caller::authorize(&self.state, asked.prepared, asked.remote, asked.headers, scope)
     }
+}
+
+/// The endpoint of a path, for counting.
+fn route_name(path: &str) -> &'static str {
+    const ROUTES: [&str; 11] = [
+        "/healthz",
+        "/health",
+        "/readyz",
+        "/ready",
+        "/v1/models",
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+        "/tools/invoke",
+        "/sessions",
+        "/api",
+    ];
+    let below = |route: &str| {
+        path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    ROUTES.into_iter().find(|route| below(route)).unwrap_or("other")
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! bytes are kept; a changed configuration makes a fresh set.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -32,6 +33,10 @@ pub struct Prepared {
     pub allowed_origins: Vec<String>,
     pub ui: Option<Ui>,
     pub hooks: Option<hooks::Settings>,
+    /// Whether `plugins.entries.admin-http-rpc` is on.
+    pub admin_rpc: bool,
+    /// Whether `plugins.entries.diagnostics-prometheus` is on.
+    pub metrics: bool,
 }
 
 /// `gateway.http.endpoints.chatCompletions`.
@@ -52,6 +57,7 @@ pub struct ResponsesLimits {
     pub max_file_bytes: usize,
     pub max_file_chars: usize,
     pub file_mimes: Vec<String>,
+    pub remote_files: Remote,
 }
 
 /// What images a request may carry.
@@ -59,6 +65,17 @@ pub struct ResponsesLimits {
 pub struct ImageLimits {
     pub mimes: Vec<String>,
     pub max_bytes: usize,
+    pub remote: Remote,
+}
+
+/// Whether and how the parts of a request that are addresses are fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    pub allowed: bool,
+    /// The only hosts; empty admits every public one.
+    pub hosts: Vec<String>,
+    pub redirects: usize,
+    pub time: Duration,
 }
 
 const IMAGE_MIMES: &[&str] =
@@ -92,6 +109,8 @@ impl Prepared {
             allowed_origins: config.gateway.control_ui.allowed_origins.clone(),
             ui: Ui::new(&snapshot),
             hooks: hooks::Settings::new(&snapshot, &agents),
+            admin_rpc: has_plugin(config, "admin-http-rpc"),
+            metrics: has_plugin(config, "diagnostics-prometheus"),
             agents,
             snapshot,
         }
@@ -117,6 +136,21 @@ impl Prepared {
             None => false,
         }
     }
+}
+
+/// Whether the configuration enables a plugin whose work this gateway does
+/// itself.
+pub fn has_plugin(config: &Config, id: &str) -> bool {
+    let plugins = &config.plugins;
+    let lists = |key: &str| {
+        let list = plugins.get(key).and_then(Value::as_array).filter(|list| !list.is_empty());
+        list.map(|list| list.iter().any(|name| name == id))
+    };
+    let entry = plugins.get("entries").and_then(|entries| entries.get(id));
+    entry.is_some_and(|entry| entry["enabled"] == true)
+        && plugins.get("enabled") != Some(&Value::Bool(false))
+        && lists("allow").unwrap_or(true)
+        && !lists("deny").unwrap_or(false)
 }
 
 /// The default agent, then the others in the order of the configuration.
@@ -154,14 +188,14 @@ fn chat(section: &Map<String, Value>) -> ChatLimits {
         max_body: size(section, "maxBodyBytes").unwrap_or(CHAT_BODY),
         max_images: size(section, "maxImageParts").unwrap_or(8),
         max_total_image_bytes: size(section, "maxTotalImageBytes").unwrap_or(20 * MIB),
-        images: image_limits(images),
+        images: image_limits(images, false),
     }
 }
 
 fn responses(section: &Map<String, Value>) -> ResponsesLimits {
     let nothing = Map::new();
     let part = |name: &str| section.get(name).and_then(Value::as_object).unwrap_or(&nothing);
-    let images = image_limits(part("images"));
+    let images = image_limits(part("images"), true);
     let files = part("files");
     let max_file_bytes = size(files, "maxBytes").unwrap_or(5 * MIB);
     let largest = (20 * MIB).max(2 * max_file_bytes).max(2 * images.max_bytes);
@@ -171,14 +205,29 @@ fn responses(section: &Map<String, Value>) -> ResponsesLimits {
         max_file_bytes,
         max_file_chars: size(files, "maxChars").unwrap_or(200_000),
         file_mimes: mimes(files, FILE_MIMES),
+        remote_files: remote(files, true),
         images,
     }
 }
 
-fn image_limits(section: &Map<String, Value>) -> ImageLimits {
+fn image_limits(section: &Map<String, Value>, remote_by_default: bool) -> ImageLimits {
     ImageLimits {
         mimes: mimes(section, IMAGE_MIMES),
         max_bytes: size(section, "maxBytes").unwrap_or(10 * MIB),
+        remote: remote(section, remote_by_default),
+    }
+}
+
+fn remote(section: &Map<String, Value>, by_default: bool) -> Remote {
+    let hosts = section.get("urlAllowlist").and_then(Value::as_array);
+    let hosts = hosts.into_iter().flatten().filter_map(Value::as_str);
+    Remote {
+        allowed: section.get("allowUrl").and_then(Value::as_bool).unwrap_or(by_default),
+        hosts: hosts.map(str::to_owned).collect(),
+        redirects: size(section, "maxRedirects").unwrap_or(3),
+        time: Duration::from_millis(
+            section.get("timeoutMs").and_then(Value::as_u64).unwrap_or(10_000),
+        ),
     }
 }
 
@@ -197,6 +246,43 @@ fn size(section: &Map<String, Value>, key: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_fetched_for_responses_and_for_chat_only_where_that_is_said() {
+        let section = |value: Value| value.as_object().unwrap().clone();
+        assert!(!chat(&section(json!({}))).images.remote.allowed);
+        let open = json!({"images": {"allowUrl": true, "urlAllowlist": ["a.example"],
+            "maxRedirects": 1, "timeoutMs": 500}});
+        let expected = Remote {
+            allowed: true,
+            hosts: vec!["a.example".to_owned()],
+            redirects: 1,
+            time: Duration::from_millis(500),
+        };
+        assert_eq!(chat(&section(open)).images.remote, expected);
+        let limits = responses(&section(json!({"files": {"allowUrl": false}})));
+        assert!(limits.images.remote.allowed && !limits.remote_files.allowed);
+    }
+
+    #[test]
+    fn a_plugin_is_on_when_its_entry_says_so_and_no_list_forbids_it() {
+        let on = |plugins: Value| {
+            let config = serde_json::from_value(json!({"plugins": plugins})).unwrap();
+            has_plugin(&config, "admin-http-rpc")
+        };
+        let entries = json!({"admin-http-rpc": {"enabled": true}});
+        assert!(on(json!({"entries": entries})));
+        assert!(on(json!({"entries": entries, "allow": ["admin-http-rpc"]})));
+        for off in [
+            json!({}),
+            json!({"entries": {"admin-http-rpc": {}}}),
+            json!({"entries": entries, "enabled": false}),
+            json!({"entries": entries, "allow": ["other"]}),
+            json!({"entries": entries, "deny": ["admin-http-rpc"]}),
+        ] {
+            assert!(!on(off.clone()), "{off}");
+        }
+    }
 
     #[test]
     fn models_are_default_first_then_in_the_order_of_the_file() {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use serde_json::json;
@@ -87,14 +88,17 @@ pub async fn run(
             return Err(invalid_params(method, &problems));
         }
     }
+    let (began, metrics) = (Instant::now(), Arc::clone(&state.metrics));
     let call = Call { state, caller, method, id: request.id, params: request.params, outbox };
     let conn_id = call.caller.conn_id.clone();
     let handler = AssertUnwindSafe(async move { (row.run)(call).await });
-    handler.catch_unwind().await.unwrap_or_else(|panic| {
+    let reply = handler.catch_unwind().await.unwrap_or_else(|panic| {
         let err = panic_text(panic.as_ref());
         tracing::error!(method, conn_id, err, "handler panicked");
         Err(ErrorShape::unavailable(format!("internal error in {method}")))
-    })
+    });
+    metrics.call(method, began.elapsed(), reply.is_ok());
+    reply
 }
 
 /// The refusal of a caller without `scope`, as its protocol spells it.

@@ -11,6 +11,7 @@ mod cron;
 mod devices;
 pub mod dispatch;
 mod health;
+pub mod internal;
 mod logs;
 mod maintenance;
 mod newer;

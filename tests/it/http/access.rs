@@ -1,9 +1,12 @@
 //! Who gets in, in which order things are checked, and how refusals look.
 
+use openclaw::agents::providers::http::Http;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::{Bed, user};
-use crate::support::program::TOKEN;
+use crate::support::program::{Gateway, TOKEN};
 
 #[tokio::test]
 async fn only_the_bearer_of_the_token_gets_in() {
@@ -114,4 +117,62 @@ async fn a_body_over_the_limit_is_answered_and_the_gateway_goes_on() {
     assert_eq!(reply.status, 413);
     assert_eq!(reply.json()["error"]["message"], "Payload too large");
     assert_eq!(bed.post("/v1/chat/completions", &user("SAY ok")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_page_is_let_in_only_if_its_origin_is_named() {
+    let origins = json!(["https://chat.example.com", "*"]);
+    let bed = Bed::start(json!({"gateway": {"controlUi": {"allowedOrigins": origins}}})).await;
+    let preflight = async |origin: &'static str| {
+        let request = bed.client.request(reqwest::Method::OPTIONS, bed.url("/v1/models"));
+        let request = request
+            .header("origin", origin)
+            .header("access-control-request-method", "GET")
+            .header("access-control-request-headers", "authorization,x-stainless-lang");
+        bed.send(request).await
+    };
+    let named = preflight("https://chat.example.com").await;
+    assert_eq!(named.status, 204);
+    assert_eq!(named.header("access-control-allow-origin"), "https://chat.example.com");
+    assert!(named.header("access-control-allow-headers").contains("authorization"));
+    let other = preflight("https://elsewhere.example").await;
+    assert_eq!((other.status, other.header("access-control-allow-origin")), (405, ""));
+    let request = bed.client.get(bed.url("/v1/models")).bearer_auth(TOKEN);
+    let read = bed.send(request.header("origin", "https://chat.example.com")).await;
+    assert_eq!(read.header("access-control-allow-origin"), "https://chat.example.com");
+    assert_eq!(read.header("vary"), "Origin");
+}
+
+#[tokio::test]
+async fn a_proxy_on_this_host_is_believed_only_where_the_operator_said_so() {
+    let config = json!({"gateway": {
+        "bind": "lan",
+        "auth": {"mode": "trusted-proxy", "token": null, "trustedProxy": {"userHeader": "x-user"}},
+        "trustedProxies": ["127.0.0.1"],
+        "controlUi": {"allowedOrigins": ["https://ui.example.com"]},
+        "http": {"endpoints": {"chatCompletions": {"enabled": true}}}}});
+    for (env, status) in [(&[][..], 401), (&[("OPENCLAW_TRUSTED_PROXY_ALLOW_LOOPBACK", "1")], 200)]
+    {
+        let gateway = Gateway::start_with(config.clone(), env).await;
+        let url = format!("http://127.0.0.1:{}/v1/models", gateway.port);
+        let client = Http::default().client(&url).unwrap();
+        let answer = client.get(&url).header("x-user", "ann").send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{}", gateway.log());
+        let nobody = client.get(&url).send().await.unwrap();
+        assert_eq!(nobody.status().as_u16(), 401);
+    }
+}
+
+#[tokio::test]
+async fn half_a_request_is_answered_when_its_sender_stops() {
+    let bed = Bed::start(json!({})).await;
+    for half in ["GET /heal", "GET /healthz HTTP/1.1\r\nHost: x\r\nAuth"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", bed.gateway.port)).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{half:?}: {answer:?}");
+        assert!(answer.contains("\"type\":\"invalid_request_error\""), "{answer}");
+    }
 }

@@ -2,10 +2,14 @@
 
 mod access;
 mod chat;
+mod embeddings;
 mod hooks;
+mod operators;
 mod pages;
 mod responses;
 mod sessions;
+mod streams;
+mod tools;
 
 use openclaw::agents::providers::http::Http;
 use serde_json::{Value, json};
@@ -50,7 +54,13 @@ impl Reply {
 impl Bed {
     /// Both OpenAI endpoints are on; `config` goes over everything.
     async fn start(config: Value) -> Self {
+        Self::start_with(|_| config).await
+    }
+
+    /// As [`Bed::start`], for a configuration that names the model server.
+    async fn start_with(config: impl FnOnce(&FakeProvider) -> Value) -> Self {
         let models = FakeProvider::start().await;
+        let config = config(&models);
         let mut settings = models.config();
         settings["gateway"] = json!({"http": {"endpoints": {
             "chatCompletions": {"enabled": true}, "responses": {"enabled": true}}}});

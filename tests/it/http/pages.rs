@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::Bed;
+use crate::support::program::TOKEN;
 
 #[tokio::test]
 async fn probes_tell_strangers_less() {
@@ -25,8 +26,18 @@ async fn the_root_is_a_status_page_and_apis_are_never_pages() {
         let page = bed.get(path).await;
         assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
         assert_eq!(page.header("x-frame-options"), "DENY");
-        assert!(page.header("content-security-policy").contains("'sha256-"));
+        assert!(page.header("content-security-policy").contains("script-src 'self';"));
+        assert!(page.text.contains(">serving</p>"), "{}", page.text);
+        assert!(!page.text.contains("<script") && !page.text.contains(TOKEN));
     }
+    let local = bed.get("/").await.text;
+    assert!(local.contains("<dt>Model</dt><dd>fake/good-1</dd>"), "{local}");
+    let request = bed.client.get(bed.url("/")).header("x-forwarded-for", "1.2.3.4");
+    let forwarded = bed.send(request).await.text;
+    assert!(!forwarded.contains("<dt>") && forwarded.contains(">serving</p>"), "{forwarded}");
+    let style = bed.get("/chat/assets/status.css").await;
+    assert_eq!((style.status, style.header("content-type")), (200, "text/css; charset=utf-8"));
+    assert_eq!(bed.get("/favicon.svg").await.header("content-type"), "image/svg+xml");
     for path in
         ["/assets/nope.js", "/ui/", "/plugins/x", "/api/x", "/tools/x", "/..%2f..%2fetc/passwd"]
     {

@@ -9,7 +9,8 @@
 //!   `reason` (thinks first);
 //! - the last message picks the answer: `SAY words`, `USE_TOOL name {json}`,
 //!   `USE_TOOLS [[name, {json}], …]`, `SLOWLY` (40 words, 250 ms apart),
-//!   `CHUNKS n`, `EMPTY`; anything else gets `Hello from fake provider.`.
+//!   `CHUNKS n`, `EMPTY`, `HOLD` (one word, the rest after
+//!   [`FakeProvider::release`]); anything else gets `Hello from fake provider.`.
 //!
 //! Every request is recorded. It listens on a free loopback port and stops
 //! when dropped.
@@ -43,6 +44,7 @@ struct Shared {
     calls: Mutex<HashMap<String, usize>>,
     open: AtomicUsize,
     cut_by_client: AtomicUsize,
+    released: tokio::sync::watch::Sender<bool>,
 }
 
 /// The server.
@@ -122,6 +124,11 @@ impl FakeProvider {
         self.shared.cut_by_client.load(Ordering::SeqCst)
     }
 
+    /// Lets every held answer go on, and those to come.
+    pub fn release(&self) {
+        self.shared.released.send_replace(true);
+    }
+
     /// Answers that are being written.
     pub fn open_streams(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
@@ -138,6 +145,7 @@ enum Plan {
 enum Piece {
     Send(String),
     Wait(Duration),
+    Hold,
     Cut,
 }
 
@@ -197,8 +205,8 @@ async fn answer(
         tokio::time::sleep(Duration::from_secs(120)).await;
     }
     let route = path.split('?').next().unwrap_or_default();
-    if route.ends_with("/embeddings") {
-        return embeddings(&body);
+    if let Some(vectors) = vectors(route, &body) {
+        return json_answer(200, &vectors);
     }
     let (kind, pieces) = if route.ends_with("/chat/completions") {
         ("text/event-stream", openai(&body, &model))
@@ -222,6 +230,10 @@ async fn answer(
                     return Some((Ok::<_, std::io::Error>(Bytes::from(text)), (pieces, watch)));
                 }
                 Some(Piece::Wait(pause)) => tokio::time::sleep(pause).await,
+                Some(Piece::Hold) => {
+                    let mut released = watch.shared.released.subscribe();
+                    drop(released.wait_for(|released| *released).await);
+                }
                 Some(Piece::Cut) => {
                     watch.finish();
                     return Some((Err(std::io::Error::other("cut")), (pieces, watch)));
@@ -286,16 +298,25 @@ fn failure(model: &str, count: usize) -> Option<Response> {
     None
 }
 
-fn embeddings(body: &Value) -> Response {
+/// Vectors in the three shapes that providers have.
+fn vectors(route: &str, body: &Value) -> Option<Value> {
+    let vector = json!([3.0, 0.0, 4.0]);
+    if route.ends_with(":batchEmbedContents") {
+        let count = body["requests"].as_array().map_or(0, Vec::len);
+        return Some(json!({"embeddings": vec![json!({"values": vector}); count]}));
+    }
     let count = body["input"].as_array().map_or(1, Vec::len);
+    if route.ends_with("/api/embed") {
+        return Some(json!({"model": body["model"], "embeddings": vec![vector; count]}));
+    }
+    if !route.ends_with("/embeddings") {
+        return None;
+    }
     let data: Vec<Value> = (0..count)
-        .map(|index| json!({"object": "embedding", "index": index, "embedding": [0.1, 0.2, 0.3, 0.4]}))
+        .map(|index| json!({"object": "embedding", "index": index, "embedding": vector}))
         .collect();
-    json_answer(
-        200,
-        &json!({"object": "list", "model": body["model"], "data": data,
-            "usage": {"prompt_tokens": 3, "total_tokens": 3}}),
-    )
+    Some(json!({"object": "list", "model": body["model"], "data": data,
+        "usage": {"prompt_tokens": 3, "total_tokens": 3}}))
 }
 
 fn text_of(content: &Value) -> String {
@@ -369,6 +390,10 @@ fn openai(body: &Value, model: &str) -> Vec<Piece> {
         pieces.push(Piece::Wait(Duration::from_millis(30)));
         pieces.push(Piece::Cut);
         return pieces;
+    }
+    if text_of(&last["content"]).contains("HOLD") {
+        pieces.push(chunk(json!({"content": "held "}), Value::Null));
+        pieces.push(Piece::Hold);
     }
     match plan(&last, last["role"] == "tool") {
         Plan::Text(words, pause) => {

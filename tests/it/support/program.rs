@@ -32,13 +32,22 @@ impl Gateway {
     /// Starts the program in the dev profile with `config` over the usual
     /// settings, and waits until it is ready.
     pub async fn start(config: Value) -> Self {
-        let mut gateway = Self::spawn(config);
+        Self::start_with(config, &[]).await
+    }
+
+    /// As [`Gateway::start`], with more in its environment.
+    pub async fn start_with(config: Value, env: &[(&str, &str)]) -> Self {
+        let mut gateway = Self::spawn_with(config, env);
         gateway.wait_until_ready().await;
         gateway
     }
 
     /// Starts the program and does not wait for anything.
     pub fn spawn(config: Value) -> Self {
+        Self::spawn_with(config, &[])
+    }
+
+    fn spawn_with(config: Value, env: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let port = free_port();
         let state = home.path().join(".openclaw-dev");
@@ -54,6 +63,7 @@ impl Gateway {
         let log = fs::File::create(home.path().join("gateway.log")).unwrap();
         let child = command(home.path())
             .args(["--dev", "gateway", "--port", &port.to_string()])
+            .envs(env.iter().copied())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -124,12 +134,16 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Lays `over` onto `base`, object by object.
+/// Lays `over` onto `base`, object by object; null takes a key away.
 fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {
-                merge(base.entry(key).or_insert(Value::Null), value);
+                if value.is_null() {
+                    base.shift_remove(&key);
+                } else {
+                    merge(base.entry(key).or_insert(Value::Null), value);
+                }
             }
         }
         (base, over) => *base = over,

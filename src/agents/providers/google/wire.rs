@@ -50,6 +50,15 @@ fn generation(call: &ModelCall) -> Map<String, Value> {
             config.insert(own.into(), value.clone());
         }
     }
+    // The API refuses a format beside tools.
+    if let Some(format) = call.params.get("response_format").filter(|_| call.tools.is_empty()) {
+        if format["type"] == "json_object" || format["type"] == "json_schema" {
+            config.insert("responseMimeType".into(), json!("application/json"));
+        }
+        if let Some(schema) = format["json_schema"].get("schema") {
+            config.insert("responseJsonSchema".into(), schema.clone());
+        }
+    }
     let level = call.thinking.as_deref().unwrap_or("off");
     if call.model.reasoning && level != "off" {
         let budget = match level {
@@ -146,5 +155,22 @@ mod tests {
                 {"parts":[{"functionResponse":{"name":"read","response":{"output":"body"}}}],"role":"user"}],
               "generationConfig":{"maxOutputTokens":4096}})
         );
+    }
+
+    #[test]
+    fn a_response_format_goes_along_unless_there_are_tools() {
+        let schema = json!({"type": "object"});
+        let format = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}});
+        let params = Map::from_iter([("response_format".to_owned(), format)]);
+        let call = ModelCall { params: params.into(), ..ModelCall::default() };
+        let config = generation(&call);
+        assert_eq!(config["responseMimeType"], "application/json");
+        assert_eq!(config["responseJsonSchema"], schema);
+        let tools = Arc::from([crate::agents::providers::ToolSpec {
+            name: "t".into(),
+            description: String::new(),
+            parameters: json!({}),
+        }]);
+        assert!(!generation(&ModelCall { tools, ..call }).contains_key("responseMimeType"));
     }
 }

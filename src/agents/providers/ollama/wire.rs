@@ -38,10 +38,20 @@ pub(super) fn request(call: &ModelCall) -> Value {
     body.insert("options".into(), Value::Object(options));
     let level = call.thinking.as_deref().unwrap_or("off");
     body.insert("think".into(), json!(model.reasoning && level != "off"));
-    if call.params.get("response_format").is_some_and(|format| format["type"] == "json_object") {
-        body.insert("format".into(), json!("json"));
+    if let Some(format) = format(call) {
+        body.insert("format".into(), format);
     }
     Value::Object(body)
+}
+
+/// `response_format` in Ollama's spelling: `"json"`, or the schema itself.
+fn format(call: &ModelCall) -> Option<Value> {
+    let format = call.params.get("response_format")?;
+    match format["type"].as_str()? {
+        "json_object" => Some(json!("json")),
+        "json_schema" => Some(format["json_schema"]["schema"].clone()).filter(Value::is_object),
+        _ => None,
+    }
 }
 
 fn messages(call: &ModelCall) -> Vec<Value> {
@@ -128,5 +138,18 @@ mod tests {
                 {"role":"tool","content":"body","tool_name":"read"}],
               "stream":true,"options":{"num_ctx":128_000},"think":false})
         );
+    }
+
+    #[test]
+    fn a_response_format_is_a_schema_or_the_word_for_any_json() {
+        let of = |value: Value| {
+            let params = Map::from_iter([("response_format".to_owned(), value)]);
+            format(&ModelCall { params: params.into(), ..ModelCall::default() })
+        };
+        let schema = json!({"type": "object"});
+        let named = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}});
+        assert_eq!(of(named), Some(schema));
+        assert_eq!(of(json!({"type": "json_object"})), Some(json!("json")));
+        assert_eq!(of(json!({"type": "text"})), None);
     }
 }

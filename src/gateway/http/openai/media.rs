@@ -3,15 +3,19 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hyper::header::CONTENT_TYPE;
 
+use crate::agents::public_web::{self, PublicWeb};
 use crate::agents::run::Image;
-use crate::gateway::http::prepared::ImageLimits;
+use crate::gateway::http::prepared::{ImageLimits, Remote};
 
 /// Why an image is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
-    #[error("remote images are not fetched by this gateway; send a base64 data URI")]
+    #[error("addresses are not fetched here (`allowUrl`); send a base64 data URI")]
     Remote,
+    #[error("not fetched: {0}")]
+    Fetch(String),
     #[error("not a base64 data URI")]
     NotBase64,
     #[error("type `{0}` is not allowed")]
@@ -54,15 +58,68 @@ pub fn image(
     if data.len() / 4 * 3 > limits.max_bytes + 3 {
         return Err(MediaError::TooLarge(limits.max_bytes));
     }
-    let bytes = decode(data)?;
+    checked(claimed, &decode(data)?, limits)
+}
+
+/// The image behind an address, be it a data URI or one of the public web.
+pub async fn image_at(
+    web: &PublicWeb,
+    address: &str,
+    limits: &ImageLimits,
+) -> Result<(Image, usize), MediaError> {
+    match data_uri(address) {
+        Ok((mime, data)) => image(mime, data, limits),
+        Err(MediaError::Remote) => {
+            let (mime, bytes) = fetch(web, address, &limits.remote, limits.max_bytes).await?;
+            checked(&mime, &bytes, limits)
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// What an address of the public web has, and the type that its server claims.
+pub async fn fetch(
+    web: &PublicWeb,
+    address: &str,
+    remote: &Remote,
+    most: usize,
+) -> Result<(String, Vec<u8>), MediaError> {
+    if !remote.allowed || address.trim().is_empty() {
+        return Err(MediaError::Remote);
+    }
+    let work = async {
+        let (_, answer) = web.get(address.trim(), remote.redirects, &remote.hosts).await?;
+        if !answer.status().is_success() {
+            return Err(format!("HTTP {}", answer.status().as_u16()));
+        }
+        let mime = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let mime = mime.unwrap_or_default().to_owned();
+        let (bytes, more) = public_web::read(answer, most).await?;
+        Ok((mime, bytes, more))
+    };
+    let (mime, bytes, more) = tokio::time::timeout(remote.time, work)
+        .await
+        .map_err(|_| MediaError::Fetch("no answer in time".to_owned()))?
+        .map_err(MediaError::Fetch)?;
+    if more {
+        return Err(MediaError::TooLarge(most));
+    }
+    Ok((mime, bytes))
+}
+
+fn checked(
+    claimed: &str,
+    bytes: &[u8],
+    limits: &ImageLimits,
+) -> Result<(Image, usize), MediaError> {
     if bytes.len() > limits.max_bytes {
         return Err(MediaError::TooLarge(limits.max_bytes));
     }
-    let kind = sniffed(&bytes).map_or_else(|| claimed.trim().to_lowercase(), str::to_owned);
+    let kind = sniffed(bytes).map_or_else(|| claimed.trim().to_lowercase(), str::to_owned);
     if !limits.mimes.contains(&kind) {
         return Err(MediaError::Type(kind));
     }
-    Ok((Image { mime_type: kind, data: STANDARD.encode(&bytes) }, bytes.len()))
+    Ok((Image { mime_type: kind, data: STANDARD.encode(bytes) }, bytes.len()))
 }
 
 /// The type that the first bytes of an image tell.
@@ -89,7 +146,13 @@ mod tests {
     const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
     fn limits() -> ImageLimits {
-        ImageLimits { mimes: vec!["image/png".to_owned()], max_bytes: 100 }
+        let remote = Remote {
+            allowed: true,
+            hosts: Vec::new(),
+            redirects: 0,
+            time: std::time::Duration::from_secs(5),
+        };
+        ImageLimits { mimes: vec!["image/png".to_owned()], max_bytes: 100, remote }
     }
 
     #[test]
@@ -110,5 +173,18 @@ mod tests {
         );
         let large = STANDARD.encode([0u8; 101]);
         assert_eq!(image("image/png", &large, &limits()), Err(MediaError::TooLarge(100)));
+    }
+
+    #[tokio::test]
+    async fn an_address_is_fetched_only_where_allowed_and_never_from_this_host() {
+        let web = PublicWeb::default();
+        let mut limits = limits();
+        let private = image_at(&web, "http://127.0.0.1:1/a.png", &limits).await.unwrap_err();
+        assert!(matches!(&private, MediaError::Fetch(why) if why.contains("public")), "{private}");
+        limits.remote.allowed = false;
+        let closed = image_at(&web, "https://example.com/a.png", &limits).await;
+        assert_eq!(closed.unwrap_err(), MediaError::Remote);
+        let inline = format!("data:image/png;base64,{PNG}");
+        assert_eq!(image_at(&web, &inline, &limits).await.unwrap().1, 70);
     }
 }

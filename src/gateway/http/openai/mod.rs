@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod conversation;
+pub mod embeddings;
 pub mod media;
 pub mod models;
 pub mod responses;

@@ -7,6 +7,7 @@ use axum::body::Body;
 use hyper::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use crate::agents::public_web::PublicWeb;
 use crate::agents::run::{Frame, Origin, Queueing};
 use crate::agents::{RunOutcome, RunRequest};
 use crate::base::id;
@@ -26,11 +27,11 @@ pub async fn answer(
     prepared: &Prepared,
     limits: &ChatLimits,
     caller: &Caller,
-    headers: &HeaderMap,
-    body: Body,
+    web: &PublicWeb,
+    (headers, body): (&HeaderMap, Body),
 ) -> Result<Answer, Answer> {
     let fields = body::read_object(headers, body, limits.max_body).await?;
-    let chat = ChatRequest::parse(fields, limits)?;
+    let chat = ChatRequest::parse(fields, limits, web).await?;
     let target =
         target::resolve(prepared, headers, Surface::Chat, &chat.model, chat.user.as_deref())?;
     let head = Head {

@@ -4,9 +4,10 @@
 use serde_json::{Map, Value};
 
 use crate::agents::providers::ToolSpec;
+use crate::agents::public_web::PublicWeb;
 use crate::agents::run::Image;
 use crate::gateway::http::openai::conversation::{self, Conversation};
-use crate::gateway::http::openai::media;
+use crate::gateway::http::openai::media::{self, MediaError};
 use crate::gateway::http::prepared::ChatLimits;
 use crate::gateway::http::reply::{self, Answer};
 
@@ -42,9 +43,10 @@ pub(super) struct ChatRequest {
 }
 
 impl ChatRequest {
-    pub(super) fn parse(
+    pub(super) async fn parse(
         mut fields: Map<String, Value>,
         limits: &ChatLimits,
+        web: &PublicWeb,
     ) -> Result<Self, Answer> {
         let Some(Value::Array(messages)) = fields.remove("messages") else {
             return Err(reply::invalid(NO_MESSAGE));
@@ -81,7 +83,7 @@ impl ChatRequest {
         }
         let message = talk.message().ok_or_else(|| reply::invalid(NO_MESSAGE))?;
         let images = match active {
-            Some(content) => images(content, limits)?,
+            Some(content) => images(content, limits, web).await?,
             None => Vec::new(),
         };
         let tools = tools(&fields)?;
@@ -121,30 +123,29 @@ fn image_parts(content: &Value) -> impl Iterator<Item = &Value> {
     parts.iter().filter(|part| part["type"] == "image_url")
 }
 
-fn images(content: &Value, limits: &ChatLimits) -> Result<Vec<Image>, Answer> {
+async fn images(
+    content: &Value,
+    limits: &ChatLimits,
+    web: &PublicWeb,
+) -> Result<Vec<Image>, Answer> {
+    let refused = |err: MediaError| {
+        tracing::warn!(error = %err, "openai-compat: image refused");
+        reply::invalid(BAD_IMAGE)
+    };
+    if image_parts(content).count() > limits.max_images {
+        return Err(refused(MediaError::TooMany(limits.max_images)));
+    }
     let mut images = Vec::new();
     let mut total = 0;
     for part in image_parts(content) {
         let address = part["image_url"].as_str().or_else(|| part["image_url"]["url"].as_str());
-        let taken = media::data_uri(address.unwrap_or_default())
-            .and_then(|(mime, data)| media::image(mime, data, &limits.images))
-            .and_then(|(image, size)| {
-                total += size;
-                if images.len() == limits.max_images {
-                    return Err(media::MediaError::TooMany(limits.max_images));
-                }
-                if total > limits.max_total_image_bytes {
-                    return Err(media::MediaError::TooLarge(limits.max_total_image_bytes));
-                }
-                Ok(image)
-            });
-        match taken {
-            Ok(image) => images.push(image),
-            Err(err) => {
-                tracing::warn!(error = %err, "openai-compat: image refused");
-                return Err(reply::invalid(BAD_IMAGE));
-            }
+        let taken = media::image_at(web, address.unwrap_or_default(), &limits.images).await;
+        let (image, size) = taken.map_err(refused)?;
+        total += size;
+        if total > limits.max_total_image_bytes {
+            return Err(refused(MediaError::TooLarge(limits.max_total_image_bytes)));
         }
+        images.push(image);
     }
     Ok(images)
 }
@@ -277,24 +278,37 @@ fn params(fields: &Map<String, Value>) -> Result<Map<String, Value>, Answer> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
     use hyper::StatusCode;
     use serde_json::json;
 
     use super::*;
-    use crate::gateway::http::prepared::ImageLimits;
+    use crate::gateway::http::prepared::{ImageLimits, Remote};
 
     fn limits() -> ChatLimits {
         ChatLimits {
             max_body: 1000,
             max_images: 1,
             max_total_image_bytes: 1000,
-            images: ImageLimits { mimes: vec!["image/png".into()], max_bytes: 1000 },
+            images: ImageLimits {
+                mimes: vec!["image/png".into()],
+                max_bytes: 1000,
+                remote: Remote {
+                    allowed: false,
+                    hosts: Vec::new(),
+                    redirects: 0,
+                    time: Duration::ZERO,
+                },
+            },
         }
     }
 
     fn parse(body: Value) -> Result<ChatRequest, Answer> {
         let Value::Object(fields) = body else { panic!("an object") };
-        ChatRequest::parse(fields, &limits())
+        // Without anything to fetch it is done at once.
+        ChatRequest::parse(fields, &limits(), &PublicWeb::default()).now_or_never().unwrap()
     }
 
     const PNG: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";

@@ -9,6 +9,7 @@ use axum::body::Body;
 use hyper::{HeaderMap, StatusCode};
 
 use crate::agents::RunRequest;
+use crate::agents::public_web::PublicWeb;
 use crate::agents::run::{Frame, Origin, Queueing};
 use crate::base::id;
 use crate::gateway::State;
@@ -32,10 +33,11 @@ pub async fn answer(
     memory: &Memory,
     limits: &ResponsesLimits,
     caller: &Caller,
+    web: &PublicWeb,
     (headers, body): (&HeaderMap, Body),
 ) -> Result<Answer, Answer> {
     let fields = body::read_json(headers, body, limits.max_body).await?;
-    let asked = ResponsesRequest::parse(fields, limits)?;
+    let asked = ResponsesRequest::parse(fields, limits, web).await?;
     let mut target = target::resolve(
         prepared,
         headers,

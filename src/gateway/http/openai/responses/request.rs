@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use crate::agents::providers::ToolSpec;
+use crate::agents::public_web::PublicWeb;
 use crate::agents::run::Image;
 use crate::gateway::http::openai::conversation::{self, Conversation};
 use crate::gateway::http::openai::media::{self, MediaError};
@@ -40,7 +41,11 @@ struct Gathered {
 }
 
 impl ResponsesRequest {
-    pub(super) fn parse(body: Value, limits: &ResponsesLimits) -> Result<Self, Answer> {
+    pub(super) async fn parse(
+        body: Value,
+        limits: &ResponsesLimits,
+        web: &PublicWeb,
+    ) -> Result<Self, Answer> {
         let Value::Object(fields) = body else {
             return Err(wrong("", "expected an object"));
         };
@@ -51,7 +56,7 @@ impl ResponsesRequest {
             Some(Value::String(text)) => gathered.talk.push("user", None, text),
             Some(Value::Array(items)) => {
                 for (at, item) in items.iter().enumerate() {
-                    gathered.item(at, item, limits)?;
+                    gathered.item(at, item, limits, web).await?;
                 }
             }
             _ => return Err(wrong("input", "expected a string or an array of items")),
@@ -138,7 +143,13 @@ fn bad_media(error: &dyn std::fmt::Display) -> Answer {
 }
 
 impl Gathered {
-    fn item(&mut self, at: usize, item: &Value, limits: &ResponsesLimits) -> Result<(), Answer> {
+    async fn item(
+        &mut self,
+        at: usize,
+        item: &Value,
+        limits: &ResponsesLimits,
+        web: &PublicWeb,
+    ) -> Result<(), Answer> {
         let place = format!("input.{at}");
         let kind = item["type"].as_str().or_else(|| item["role"].as_str().map(|_| "message"));
         match kind {
@@ -157,7 +168,7 @@ impl Gathered {
                     self.images.clear();
                     let parts = content.as_array().map(Vec::as_slice).unwrap_or_default();
                     for part in parts {
-                        self.part(part, limits)?;
+                        self.part(part, limits, web).await?;
                     }
                 }
                 self.talk.push(role, None, &conversation::text_of(content));
@@ -175,54 +186,73 @@ impl Gathered {
         Ok(())
     }
 
-    fn part(&mut self, part: &Value, limits: &ResponsesLimits) -> Result<(), Answer> {
+    async fn part(
+        &mut self,
+        part: &Value,
+        limits: &ResponsesLimits,
+        web: &PublicWeb,
+    ) -> Result<(), Answer> {
         match part["type"].as_str() {
-            Some("input_image") => self.image(part, limits),
-            Some("input_file") => self.file(part, limits),
+            Some("input_image") => self.image(part, limits, web).await,
+            Some("input_file") => self.file(part, limits, web).await,
             _ => Ok(()),
         }
     }
 
-    fn remote(&mut self, limits: &ResponsesLimits) -> Answer {
+    /// Counts an address among the parts of a request.
+    fn count_url(&mut self, limits: &ResponsesLimits) -> Result<(), Answer> {
         self.urls += 1;
         if self.urls > limits.max_url_parts {
-            return bad_media(&format!("more than {} remote parts", limits.max_url_parts));
+            return Err(bad_media(&format!("more than {} remote parts", limits.max_url_parts)));
         }
-        bad_media(&MediaError::Remote)
+        Ok(())
     }
 
-    fn image(&mut self, part: &Value, limits: &ResponsesLimits) -> Result<(), Answer> {
+    async fn image(
+        &mut self,
+        part: &Value,
+        limits: &ResponsesLimits,
+        web: &PublicWeb,
+    ) -> Result<(), Answer> {
         let source = &part["source"];
-        let (mime, data) = if source["type"] == "base64" {
-            (
-                source["media_type"].as_str().unwrap_or_default(),
-                source["data"].as_str().unwrap_or_default(),
-            )
+        let image = if source["type"] == "base64" {
+            media::image(text_in(source, "media_type"), text_in(source, "data"), &limits.images)
         } else {
             let address = part["image_url"].as_str().or_else(|| source["url"].as_str());
-            match media::data_uri(address.unwrap_or_default()) {
-                Ok(found) => found,
-                Err(_) => return Err(self.remote(limits)),
+            let address = address.unwrap_or_default();
+            if media::data_uri(address) == Err(MediaError::Remote) {
+                self.count_url(limits)?;
             }
+            media::image_at(web, address, &limits.images).await
         };
-        let (image, _) = media::image(mime, data, &limits.images).map_err(|err| bad_media(&err))?;
+        let (image, _) = image.map_err(|err| bad_media(&err))?;
         self.images.push(image);
         Ok(())
     }
 
-    fn file(&mut self, part: &Value, limits: &ResponsesLimits) -> Result<(), Answer> {
+    async fn file(
+        &mut self,
+        part: &Value,
+        limits: &ResponsesLimits,
+        web: &PublicWeb,
+    ) -> Result<(), Answer> {
         let source = &part["source"];
+        let address = part["file_url"].as_str().or_else(|| source["url"].as_str());
         let name = part["filename"].as_str().or_else(|| source["filename"].as_str());
-        let name = name.unwrap_or("file").replace(['"', '<', '>', '\n', '\r'], "_");
-        let (mime, data) = if source["type"] == "base64" {
-            (
-                source["media_type"].as_str().unwrap_or_default(),
-                source["data"].as_str().unwrap_or_default(),
-            )
+        let last = address.and_then(|url| url.split(['?', '#']).next()?.rsplit('/').next());
+        let name = name.or(last.filter(|name| !name.is_empty())).unwrap_or("file");
+        let name = name.replace(['"', '<', '>', '\n', '\r'], "_");
+        let decoded = |data: &str| media::decode(data).map_err(|err| bad_media(&err));
+        let (mime, bytes) = if source["type"] == "base64" {
+            (text_in(source, "media_type").to_owned(), decoded(text_in(source, "data"))?)
         } else if let Some(inline) = part["file_data"].as_str() {
-            media::data_uri(inline).map_err(|err| bad_media(&err))?
+            let (mime, data) = media::data_uri(inline).map_err(|err| bad_media(&err))?;
+            (mime.to_owned(), decoded(data)?)
         } else {
-            return Err(self.remote(limits));
+            self.count_url(limits)?;
+            let address = address.unwrap_or_default();
+            let fetched = media::fetch(web, address, &limits.remote_files, limits.max_file_bytes);
+            fetched.await.map_err(|err| bad_media(&err))?
         };
         let mime = mime.split(';').next().unwrap_or_default().trim().to_lowercase();
         if !limits.file_mimes.contains(&mime) {
@@ -231,7 +261,6 @@ impl Gathered {
         if mime == "application/pdf" {
             return Err(bad_media(&"PDF files are not read by this gateway; send their text"));
         }
-        let bytes = media::decode(data).map_err(|err| bad_media(&err))?;
         if bytes.len() > limits.max_file_bytes {
             return Err(bad_media(&MediaError::TooLarge(limits.max_file_bytes)));
         }
@@ -240,6 +269,10 @@ impl Gathered {
         self.files.push(format!("<file name=\"{name}\">\n{text}\n</file>"));
         Ok(())
     }
+}
+
+fn text_in<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
 }
 
 fn tools(fields: &Map<String, Value>) -> Result<Vec<ToolSpec>, Answer> {
@@ -321,16 +354,26 @@ fn response_format(format: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
     use serde_json::json;
 
     use super::*;
-    use crate::gateway::http::prepared::ImageLimits;
+    use crate::gateway::http::prepared::{ImageLimits, Remote};
 
     fn limits() -> ResponsesLimits {
+        let remote =
+            Remote { allowed: true, hosts: Vec::new(), redirects: 0, time: Duration::ZERO };
         ResponsesLimits {
             max_body: 1000,
             max_url_parts: 8,
-            images: ImageLimits { mimes: vec!["image/png".into()], max_bytes: 1000 },
+            images: ImageLimits {
+                mimes: vec!["image/png".into()],
+                max_bytes: 1000,
+                remote: remote.clone(),
+            },
+            remote_files: remote,
             max_file_bytes: 100,
             max_file_chars: 5,
             file_mimes: vec!["text/plain".into()],
@@ -338,7 +381,8 @@ mod tests {
     }
 
     fn parse(body: Value) -> Result<ResponsesRequest, Answer> {
-        ResponsesRequest::parse(body, &limits())
+        // Without anything to fetch it is done at once.
+        ResponsesRequest::parse(body, &limits(), &PublicWeb::default()).now_or_never().unwrap()
     }
 
     #[test]
