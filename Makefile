@@ -4,7 +4,7 @@ RELEASE := $(TARGET)/release/openclaw
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
 .DEFAULT_GOAL := list
-.PHONY: list run build test it check clients bench deb fuzz snapshots clean
+.PHONY: list run build test it check clients conformance bench deb fuzz snapshots clean
 
 list: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,10 @@ clients: ## official command lines, web interface, node host, OpenAI SDKs
 	cargo build --locked
 	tests/clients/run
 	tests/browser/run
+
+conformance: ## every case of the HTTP surface; URL=… TOKEN=… for a running gateway
+	$(if $(URL),,cargo build --locked)
+	tests/conformance/run $(if $(URL),--url "$(URL)" --token "$(TOKEN)" --profile "$(or $(PROFILE),P1)" $(if $(FIXTURE),--fixture))
 
 bench: ## this gateway beside the Node gateway, ROUNDS=3; writes docs/performance.md
 	ROUNDS=$(or $(ROUNDS),3) tests/bench/run
