@@ -146,7 +146,15 @@ fn write_config(home: &Path, port: u16, provider: SocketAddr) {
             "apiKey": "none",
             "models": [{"id": "bench-1", "name": "Bench", "contextWindow": 32768, "maxTokens": 4096}],
         }}},
-        "agents": {"defaults": {"model": {"primary": "bench/bench-1"}, "maxConcurrent": 16}},
+        "agents": {"defaults": {
+            "model": {"primary": "bench/bench-1"},
+            "maxConcurrent": 16,
+            "memorySearch": {
+                "provider": "openai",
+                "model": "text-embedding-3-small",
+                "remote": {"baseUrl": format!("http://{provider}/v1"), "apiKey": "none"},
+            },
+        }},
     });
     let dir = home.join(".openclaw");
     fs::create_dir_all(&dir).unwrap();
@@ -190,8 +198,23 @@ pub(crate) async fn run_command(side: &Side, home: &Path, arguments: &[&str]) ->
 
 /// Requests per second of an authorised GET, as wrk counts them.
 pub(crate) async fn wrk(port: u16, path: &str) -> f64 {
+    run_wrk(port, path, &[]).await
+}
+
+/// As [`wrk`], for a POST of this JSON, which stands in no need of quoting.
+pub(crate) async fn wrk_post(port: u16, path: &str, body: &str, home: &Path) -> f64 {
+    let script = home.join("post.lua");
+    let text = format!(
+        "wrk.method = \"POST\"\nwrk.body = [[{body}]]\nwrk.headers[\"Content-Type\"] = \"application/json\"\n"
+    );
+    fs::write(&script, text).unwrap();
+    run_wrk(port, path, &["-s", &script.display().to_string()]).await
+}
+
+async fn run_wrk(port: u16, path: &str, more: &[&str]) -> f64 {
     let output = Command::new("wrk")
         .args(["-t1", "-c16", "-d5s", "-H", &format!("Authorization: Bearer {TOKEN}")])
+        .args(more)
         .arg(format!("http://127.0.0.1:{port}{path}"))
         .output()
         .await

@@ -42,6 +42,7 @@ const FIGURES: &[Figure] = &[
         Better::More,
     ),
     Figure::new("models_rps", "`/v1/models`, wrk -t1 -c16", "requests/s", Better::More),
+    Figure::new("embeddings_rps", "`/v1/embeddings`, wrk -t1 -c16", "requests/s", Better::More),
     Figure::new("chat_first_ms", "chat, first text, over the provider's own", "ms", Better::Less),
     Figure::new("chat_total_ms", "chat of 50 chunks, over the provider's own", "ms", Better::Less),
     Figure::new("chats_per_s", "chats at concurrency 8", "chats/s", Better::More),
@@ -192,6 +193,9 @@ async fn measure(
     drop(socket);
 
     add("models_rps", gateway::wrk(gateway.port, "/v1/models").await);
+    let body = r#"{"model":"openclaw","input":"hello"}"#;
+    let vectors = gateway::wrk_post(gateway.port, "/v1/embeddings", body, home.path()).await;
+    add("embeddings_rps", vectors);
 
     // A process's first turn loads what the later ones have.
     chat::through_gateway(gateway.port).await;

@@ -1,5 +1,6 @@
 //! The model provider of the measurements: an OpenAI-compatible stream of
-//! fifty chunks, each written on its own, as fast as the reader takes them.
+//! fifty chunks, each written on its own, as fast as the reader takes them; and
+//! one vector for whatever is embedded.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -56,7 +57,14 @@ async fn answer_all(mut stream: TcpStream) {
     stream.set_nodelay(true).unwrap();
     let frames = frames();
     let mut held = Vec::new();
-    while read_request(&mut stream, &mut held).await {
+    let vector = vector();
+    while let Some(asked) = read_request(&mut stream, &mut held).await {
+        if asked == Asked::Vector {
+            if stream.write_all(&vector).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         if stream.write_all(head).await.is_err() {
             return;
@@ -69,8 +77,29 @@ async fn answer_all(mut stream: TcpStream) {
     }
 }
 
-/// Reads one request to its end; false when the peer is gone.
-async fn read_request(stream: &mut TcpStream, held: &mut Vec<u8>) -> bool {
+/// What a request is for.
+#[derive(PartialEq, Eq)]
+enum Asked {
+    Chat,
+    Vector,
+}
+
+/// The whole answer to a request for one vector of usual length.
+fn vector() -> Vec<u8> {
+    let numbers: Vec<String> = (0..1536).map(|n| format!("0.{n:05}")).collect();
+    let body = format!(
+        "{{\"object\":\"list\",\"data\":[{{\"object\":\"embedding\",\"index\":0,\"embedding\":[{}]}}],\"model\":\"bench\",\"usage\":{{\"prompt_tokens\":1,\"total_tokens\":1}}}}",
+        numbers.join(",")
+    );
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.into_bytes(), body.into_bytes()].concat()
+}
+
+/// Reads one request to its end; nothing when the peer is gone.
+async fn read_request(stream: &mut TcpStream, held: &mut Vec<u8>) -> Option<Asked> {
     loop {
         if let Some(head) = held.windows(4).position(|window| window == b"\r\n\r\n") {
             let text = String::from_utf8_lossy(&held[..head]).to_ascii_lowercase();
@@ -78,12 +107,13 @@ async fn read_request(stream: &mut TcpStream, held: &mut Vec<u8>) -> bool {
             let length = length.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0_usize);
             if held.len() >= head + 4 + length {
                 held.drain(..head + 4 + length);
-                return true;
+                let vector = text.lines().next().is_some_and(|line| line.contains("/embeddings"));
+                return Some(if vector { Asked::Vector } else { Asked::Chat });
             }
         }
         let mut buffer = vec![0; 16 * 1024];
         match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => return false,
+            Ok(0) | Err(_) => return None,
             Ok(count) => held.extend_from_slice(&buffer[..count]),
         }
     }
