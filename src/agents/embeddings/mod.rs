@@ -266,7 +266,7 @@ mod tests {
 
     use super::*;
 
-    fn target(search: Value, chosen: &str) -> Result<Target, TargetError> {
+    fn target(search: &Value, chosen: &str) -> Result<Target, TargetError> {
         let config = json!({"agents": {"defaults": {"memorySearch": search},
             "list": [{"id": "main"}, {"id": "own", "memorySearch": {"model": "mine"}}]}});
         let config: Config = serde_json::from_value(config).unwrap();
@@ -277,9 +277,8 @@ mod tests {
     #[test]
     fn a_request_may_choose_the_model_and_the_provider_only_where_it_is_open() {
         let fixed = json!({"provider": "openai", "model": "small"});
-        let of = |search: &Value, chosen: &str| {
-            target(search.clone(), chosen).map(|it| (it.provider, it.model))
-        };
+        let of =
+            |search: &Value, chosen: &str| target(search, chosen).map(|it| (it.provider, it.model));
         let ok = |provider: &str, model: &str| Ok((provider.to_owned(), model.to_owned()));
         assert_eq!(of(&fixed, ""), ok("openai", "small"));
         assert_eq!(of(&fixed, "large"), ok("openai", "large"));

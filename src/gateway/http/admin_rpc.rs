@@ -129,17 +129,17 @@ pub async fn answer(
         return Err(failed(&id, &ErrorShape::invalid(message)));
     }
     if method == "commands.list" {
-        return Ok(succeeded(&id, json!({"methods": METHODS})));
+        return Ok(succeeded(&id, &json!({"methods": METHODS})));
     }
     let now = state.clock.now_ms();
     let caller = internal::caller("gateway-client", "backend", caller.scopes(), now);
     match internal::call(state, Arc::new(caller), &method, params).await {
-        Ok(payload) => Ok(succeeded(&id, payload)),
+        Ok(payload) => Ok(succeeded(&id, &payload)),
         Err(error) => Err(failed(&id, &error)),
     }
 }
 
-fn succeeded(id: &str, payload: Value) -> Answer {
+fn succeeded(id: &str, payload: &Value) -> Answer {
     let body = json!({"id": id, "ok": true, "payload": payload});
     not_stored(reply::json(StatusCode::OK, &body))
 }

@@ -18,7 +18,7 @@ async fn bed(provider: &str, base: &str) -> Bed {
     .await
 }
 
-fn ask(input: Value) -> Value {
+fn ask(input: &Value) -> Value {
     json!({"model": "openclaw", "input": input})
 }
 
@@ -38,7 +38,7 @@ async fn three_kinds_of_provider_are_asked_once_for_all_texts() {
     ];
     for (provider, base, path, model, key_header, first) in cases {
         let bed = bed(provider, base).await;
-        let reply = bed.post(PATH, &ask(json!(["a", "b"]))).await;
+        let reply = bed.post(PATH, &ask(&json!(["a", "b"]))).await;
         assert_eq!(reply.status, 200, "{provider}: {}", reply.text);
         let body = reply.json();
         assert_eq!(body["data"][1]["index"], 1);
@@ -56,7 +56,7 @@ async fn three_kinds_of_provider_are_asked_once_for_all_texts() {
 #[tokio::test]
 async fn length_and_model_reach_the_provider() {
     let bed = bed("openai", "/v1").await;
-    let mut body = ask(json!("a"));
+    let mut body = ask(&json!("a"));
     body["dimensions"] = json!(256.7);
     body["encoding_format"] = json!("base64");
     let headers = [("x-openclaw-model", "openai/text-embedding-3-large")];
@@ -72,7 +72,7 @@ async fn length_and_model_reach_the_provider() {
 async fn without_a_provider_the_caller_gets_an_error_and_the_operator_the_reason() {
     let search = json!({"provider": "voyage"});
     let bed = Bed::start(json!({"agents": {"defaults": {"memorySearch": search}}})).await;
-    let reply = bed.post(PATH, &ask(json!("a"))).await;
+    let reply = bed.post(PATH, &ask(&json!("a"))).await;
     assert_eq!(reply.status, 500);
     assert_eq!(reply.json(), json!({"error": {"message": "internal error", "type": "api_error"}}));
     let log = bed.gateway.log();
