@@ -1,5 +1,7 @@
 //! The one call into launchd: handing over the sockets it opened for this job.
 
+#![expect(unsafe_code, reason = "launchd hands over descriptors only through its C function")]
+
 use std::ffi::{CString, c_char, c_int};
 use std::io;
 use std::net::TcpListener;
@@ -21,7 +23,6 @@ const ESRCH: c_int = 3;
 
 /// Returns the listeners of the plist's `Sockets` entry `name`; none when this
 /// process is no launchd job or the job has no such entry.
-#[expect(unsafe_code, reason = "launchd hands over descriptors only through its C function")]
 pub fn listeners(name: &str) -> io::Result<Vec<TcpListener>> {
     let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut fds: *mut c_int = std::ptr::null_mut();
