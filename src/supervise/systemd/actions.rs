@@ -14,7 +14,7 @@ use crate::supervise::manager::{
 };
 use crate::supervise::report::{BLOCKED, ServiceReport};
 use crate::supervise::spec::ServiceSpec;
-use crate::supervise::systemd::files::{self, Transaction};
+use crate::supervise::systemd::files::Transaction;
 use crate::supervise::systemd::render::{self, Values};
 use crate::supervise::systemd::service::SystemdService;
 use crate::supervise::systemd::systemctl::Properties;
@@ -29,6 +29,9 @@ impl ServiceManager for SystemdService {
     }
 
     fn render(&self, spec: &ServiceSpec) -> Result<Vec<Rendered>, ManageError> {
+        if let Some(vendor) = self.vendor(&spec.program) {
+            return Ok(self.drop_ins(&vendor, spec));
+        }
         let service = render::service(spec, Values::Literal).to_string().into_bytes();
         let socket = render::socket(spec).to_string().into_bytes();
         Ok(vec![
@@ -71,7 +74,7 @@ impl ServiceManager for SystemdService {
         self.check_caller("gateway uninstall --system")?;
         let (service, socket) = self.show()?;
         let (service_name, socket_name) = (self.names.service(), self.names.socket());
-        let path = self.service_path();
+        let path = self.main_file();
         let mut warnings = Vec::new();
         let known: Vec<&str> = [(&socket, socket_name.as_str()), (&service, service_name.as_str())]
             .into_iter()
@@ -82,12 +85,7 @@ impl ServiceManager for SystemdService {
             self.systemctl.change(&[&["stop"], known.as_slice()].concat())?;
             self.systemctl.attempt(&[&["disable"], known.as_slice()].concat());
         }
-        let mut removed = Vec::new();
-        for file in [path.clone(), self.socket_path()] {
-            if files::remove(&file)? {
-                removed.push(file);
-            }
-        }
+        let removed = self.remove_files()?;
         if !removed.is_empty() {
             self.systemctl.change(&["daemon-reload"])?;
         }
@@ -202,7 +200,7 @@ impl SystemdService {
             self.systemctl.change(&["daemon-reload"])?;
         }
         self.systemctl.change(&["enable", &service_name, &socket_name])?;
-        let socket_changed = written.wrote(&self.socket_path());
+        let socket_changed = self.rewrote_socket(written);
         if service.is_up() && (socket_changed || !socket.is_up()) {
             self.stop_both(true)?;
         } else if service.is_up() && written.changed() {
@@ -355,7 +353,7 @@ impl SystemdService {
     fn installed(&self, outcome: InstallOutcome) -> Installed {
         Installed {
             outcome,
-            path: self.service_path(),
+            path: self.main_file(),
             backups: Vec::new(),
             linger: self.linger(),
             warnings: Vec::new(),
@@ -510,6 +508,7 @@ mod tests {
         let script = Rc::new(script);
         let places = Places {
             units: dir.path().join("units"),
+            vendor: dir.path().join("vendor"),
             linger: dir.path().join("linger"),
             home: dir.path().to_owned(),
         };

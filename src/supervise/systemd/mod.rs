@@ -6,4 +6,5 @@ pub mod render;
 pub mod service;
 pub mod systemctl;
 pub mod unit;
+pub mod vendor;
 pub mod words;

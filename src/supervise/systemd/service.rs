@@ -25,6 +25,8 @@ use crate::supervise::systemd::words::Specifiers;
 pub struct Places {
     /// Directory of the units we write.
     pub units: PathBuf,
+    /// Directory of the units that packages bring.
+    pub vendor: PathBuf,
     /// One empty file per lingering user.
     pub linger: PathBuf,
     /// `%h` of this manager.
@@ -41,7 +43,9 @@ impl Places {
             home.join(".config/systemd/user")
         };
         let home = if system { PathBuf::from("/root") } else { home };
-        Self { units, linger: PathBuf::from("/var/lib/systemd/linger"), home }
+        let scope = if system { "system" } else { "user" };
+        let vendor = Path::new("/usr/lib/systemd").join(scope);
+        Self { units, vendor, linger: PathBuf::from("/var/lib/systemd/linger"), home }
     }
 }
 

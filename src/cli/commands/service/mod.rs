@@ -167,7 +167,9 @@ fn uninstalled(said: Said, manager: &dyn ServiceManager, gone: Uninstalled) -> S
         lines.push(format!("Stopped {noun}: {}", manager.target()));
     }
     let path = gone.path.display();
-    if gone.removed.is_empty() {
+    if gone.path.exists() {
+        lines.push(format!("Disabled {noun}: {}", manager.target()));
+    } else if gone.removed.is_empty() {
         lines.push(format!("{} not found at {path}", sentence(noun)));
     } else if noun == "LaunchAgent" {
         lines.push(format!("Moved LaunchAgent to Trash: {path}"));
