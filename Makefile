@@ -4,13 +4,13 @@ RELEASE := $(TARGET)/release/openclaw
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
 .DEFAULT_GOAL := list
-.PHONY: list run build test it check clients conformance bench deb fuzz snapshots clean
+.PHONY: list run build test it check clients conformance bench deb dist macos fuzz snapshots clean
 
 list: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 build: ## the release binary
-	cargo build --release --locked
+	@packaging/binary
 
 run: ## a gateway in the dev profile: no configuration and no key needed
 	cargo build --locked
@@ -52,7 +52,13 @@ snapshots: ## accept changed snapshots after reading the difference
 	git diff --stat
 
 deb: ## the Debian package, in the build output under deb/
-	packaging/build-deb
+	@packaging/deb
+
+dist: ## an archive for other systems, in the build output under dist/
+	@packaging/dist
+
+macos: ## the release binary for macOS on ARM, linked on Linux
+	@packaging/macos/build release
 
 clean: ## removes what cargo built
 	cargo clean

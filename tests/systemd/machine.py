@@ -5,11 +5,13 @@ sentence in its name is not true, and returns what it measured, if anything:
 
     @case(guarantee=4)                  which guarantee of docs/service.md it proves
     @case(machine="--no-linger")        words for `lab up`, if not the usual machine
+    @case(binary=False)                 a machine without the binary in /usr/local
 
 Before each case the gateway is as the case before left it: begin with `fresh()`
 or `installed()`.
 """
 
+import asyncio
 import base64
 import contextlib
 import ctypes
@@ -33,9 +35,9 @@ os.environ["LAB"] = f"openclaw-test-{os.getpid()}"
 CASES = []
 
 
-def case(guarantee=None, machine=""):
+def case(guarantee=None, machine="", binary=True):
     def register(function):
-        function.guarantee, function.machine = guarantee, machine
+        function.guarantee, function.machine = guarantee, (machine, binary)
         CASES.append(function)
         return function
     return register
@@ -118,6 +120,60 @@ def knock(timeout=15, source="127.0.0.1"):
                 raise ConnectionError(f"closed after {got[:60]!r}")
             got += more
         return got
+
+
+class Knocks:
+    """WebSocket handshakes at a steady rate, each from one of 200 addresses."""
+
+    def __init__(self, port=PORT, rate=200):
+        self.port, self.rate = port, rate
+        self.ok = self.refused = self.told = 0
+        self.losses, self.worst, self.slowest = [], [], 0.0
+
+    def run(self, more):
+        """Knocks while `more(how many so far)`; to be called in the machine's network."""
+        asyncio.run(self._all(more))
+
+    async def _all(self, more):
+        began, tasks = time.monotonic(), []
+        while more(len(tasks)):
+            delay = began + len(tasks) / self.rate - time.monotonic()
+            await asyncio.sleep(max(0, delay))
+            tasks.append(asyncio.create_task(self._one(len(tasks))))
+        await asyncio.gather(*tasks)
+
+    async def _one(self, n):
+        began = time.monotonic()
+        try:
+            reader, writer = await asyncio.wait_for(
+                asyncio.open_connection("127.0.0.1", self.port, local_addr=(f"127.0.1.{n % 200 + 1}", 0)), 20)
+        except OSError as err:
+            self.refused += 1
+            self.worst.append(repr(err))
+            return
+        try:
+            key = base64.b64encode(os.urandom(16)).decode()
+            writer.write(f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+            got = b""
+            # Accepted in the last moment of a process: told to come again.
+            while b"connect.challenge" not in got and b"service restart" not in got:
+                more = await asyncio.wait_for(reader.read(4096), 20)
+                if not more:
+                    raise ConnectionError(f"closed after {got[:80]!r}")
+                got += more
+            self.ok += 1
+            self.told += b"service restart" in got
+        except (OSError, asyncio.TimeoutError) as err:
+            self.losses.append(time.time())
+            self.worst.append(repr(err))
+        finally:
+            writer.close()
+            self.slowest = max(self.slowest, time.monotonic() - began)
+
+    def __str__(self):
+        return (f"{self.ok} handshakes, {self.refused} refused, {len(self.losses)} lost, {self.told} told to come again,"
+                f" slowest {self.slowest:.1f} s")
 
 
 def http(path="/healthz", timeout=15):

@@ -12,6 +12,7 @@ pub mod health;
 pub mod kept;
 pub mod logs;
 pub mod manage;
+pub mod manual;
 pub mod models;
 pub mod probe;
 pub mod serve;
@@ -70,7 +71,7 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Config(args) => config::run(context, args),
         Command::Setup(args) => setup::run(context, &args),
         Command::Completion(args) => shell::completion(context, &args),
-        Command::Man(args) => shell::man(&args),
+        Command::Man(args) => manual::write(&args),
     }
 }
 

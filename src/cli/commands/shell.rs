@@ -1,10 +1,10 @@
-//! `completion` and the hidden page writer that packaging calls.
+//! `completion`: scripts for the shells, printed, kept or loaded at start.
 
 use std::fs;
 use std::io::{self, BufRead, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::cli::args::shell::{CompletionArgs, ManArgs, Shell};
+use crate::cli::args::shell::{CompletionArgs, Shell};
 use crate::cli::args::tree;
 use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
@@ -117,14 +117,6 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
-/// Writes one manual page per command.
-pub fn man(args: &ManArgs) -> CommandResult {
-    let wrong = |err: io::Error| Failure::new(format!("Error: {}: {err}", args.dir.display()));
-    fs::create_dir_all(&args.dir).map_err(wrong)?;
-    clap_mangen::generate_to(tree(), &args.dir).map_err(wrong)?;
-    Ok(Outcome::default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,15 +126,6 @@ mod tests {
         for shell in [Shell::Zsh, Shell::Bash, Shell::Powershell, Shell::Fish] {
             let script = script(shell);
             assert!(script.contains("gateway") && script.contains("usage-cost"), "{shell:?}");
-        }
-    }
-
-    #[test]
-    fn every_command_gets_a_manual_page() {
-        let dir = tempfile::tempdir().unwrap();
-        man(&ManArgs { dir: dir.path().to_owned() }).unwrap();
-        for page in ["openclaw.1", "openclaw-gateway.1", "openclaw-gateway-status.1"] {
-            assert!(dir.path().join(page).exists(), "{page}");
         }
     }
 }
