@@ -244,4 +244,11 @@ mod tests {
             assert!(checked(url, &hosts).is_err(), "{url}");
         }
     }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_asked_for() {
+        let answer = |text: &str| reqwest::Response::from(hyper::Response::new(text.to_owned()));
+        assert_eq!(read(answer("words"), 3).await.unwrap(), (b"wor".to_vec(), true));
+        assert_eq!(read(answer("words"), 5).await.unwrap(), (b"words".to_vec(), false));
+    }
 }
