@@ -27,5 +27,8 @@ pub mod supervise;
 // Floor 4: the composition root.
 pub mod gateway;
 
+// Floor 5: looks at all of it from outside.
+pub mod doctor;
+
 // Floor 6: the terminal.
 pub mod cli;

@@ -65,6 +65,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "store",
             "config",
             "secrets",
+            "agents",
             "supervise",
             "client",
         ],

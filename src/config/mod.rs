@@ -32,7 +32,7 @@ use serde_json::Value;
 use crate::profile::env::Env;
 use crate::profile::paths;
 
-pub use schema::Config;
+pub use schema::{Config, Gateway};
 
 /// Something wrong, or noteworthy, at one place of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

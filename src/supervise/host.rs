@@ -1,7 +1,8 @@
 //! Which service manager this host has, and what to tell where there is none.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -60,8 +61,19 @@ pub fn stop_timeout(env: &Env) -> Option<Duration> {
     time_span(found.first()?.get("TimeoutStopUSec"))
 }
 
+/// The path of this program to name in a unit: a link such as
+/// `/usr/bin/openclaw` survives upgrades, what it points to may not.
+pub fn program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let link = PathBuf::from("/usr/bin/openclaw");
+    Ok(match (link.canonicalize(), program.canonicalize()) {
+        (Ok(target), Ok(own)) if target == own => link,
+        _ => program,
+    })
+}
+
 /// A duration as `systemctl show` spells it, for example `5min 30s`.
-fn time_span(text: &str) -> Option<Duration> {
+pub fn time_span(text: &str) -> Option<Duration> {
     let mut sum = Duration::ZERO;
     for part in text.split_whitespace() {
         let split = part.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -125,9 +137,14 @@ pub enum Surroundings {
 
 impl Surroundings {
     pub fn detect(env: &Env) -> Self {
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let container = Path::new("/.dockerenv").exists()
-            || Path::new("/run/.containerenv").exists()
+        Self::detect_below(env, Path::new("/"))
+    }
+
+    /// The same for a host whose files are below `root`.
+    pub fn detect_below(env: &Env, root: &Path) -> Self {
+        let kernel = fs::read_to_string(root.join("proc/sys/kernel/osrelease")).unwrap_or_default();
+        let container = root.join(".dockerenv").exists()
+            || root.join("run/.containerenv").exists()
             || env.get("container").is_some();
         if env.get("WSL_DISTRO_NAME").is_some() || kernel.to_lowercase().contains("microsoft") {
             Self::Wsl

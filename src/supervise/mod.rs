@@ -5,6 +5,7 @@
 //! as a closure or a value.
 
 pub mod activation;
+pub mod addresses;
 pub mod audit;
 pub mod host;
 pub mod launchd;

@@ -27,6 +27,22 @@ pub const BOOTSTRAP_FILES: &[&str] = &[
     "MEMORY.md",
 ];
 
+/// The workspace of an agent, whether or not it exists.
+pub fn directory(config: &Config, paths: &Paths, agent: &str) -> PathBuf {
+    if let Some(own) = config.agents.get(agent).and_then(|agent| agent.workspace.as_deref())
+        && !own.trim().is_empty()
+    {
+        return expand(own.trim(), &paths.home);
+    }
+    if !agent.eq_ignore_ascii_case(config.agents.default_id()) {
+        return paths.state.join(format!("workspace-{agent}"));
+    }
+    match config.agents.defaults.workspace.as_deref().map(str::trim) {
+        Some(dir) if !dir.is_empty() => expand(dir, &paths.home),
+        _ => paths.workspace(),
+    }
+}
+
 /// The workspaces of all agents.
 #[derive(Debug)]
 pub(crate) struct Workspaces {
@@ -41,24 +57,7 @@ impl Workspaces {
 
     /// The workspace of an agent, whether or not it exists.
     pub(crate) fn of(&self, config: &Config, agent: &str) -> PathBuf {
-        if let Some(own) = config.agents.get(agent).and_then(|agent| agent.workspace.as_deref())
-            && !own.trim().is_empty()
-        {
-            return expand(own.trim(), &self.paths.home);
-        }
-        let is_default = agent.eq_ignore_ascii_case(config.agents.default_id());
-        if !is_default {
-            return self.paths.state.join(format!("workspace-{agent}"));
-        }
-        match config.agents.defaults.workspace.as_deref().map(str::trim) {
-            Some(dir) if !dir.is_empty() => expand(dir, &self.paths.home),
-            _ => match &self.paths.profile {
-                Some(profile) => {
-                    self.paths.home.join(".openclaw").join(format!("workspace-{profile}"))
-                }
-                None => self.paths.home.join(".openclaw").join("workspace"),
-            },
-        }
+        directory(config, &self.paths, agent)
     }
 
     /// Creates and seeds the workspace on first use.

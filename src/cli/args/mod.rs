@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod config;
+pub mod doctor;
 pub mod gateway;
 pub mod look;
 pub mod manage;
@@ -68,6 +69,8 @@ pub enum Command {
     Dashboard(look::DashboardArgs),
     /// Read, check and change the configuration
     Config(config::ConfigArgs),
+    /// Look for what is wrong, and mend it on request
+    Doctor(Box<doctor::DoctorArgs>),
     /// Write the first configuration and make the workspace
     Setup(setup::SetupArgs),
     /// Write a shell completion script
@@ -103,7 +106,6 @@ pub const LATER: &[&str] = &[
     "directory",
     "dns",
     "docs",
-    "doctor",
     "exec-approvals",
     "gateway discover",
     "hooks",

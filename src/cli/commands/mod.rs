@@ -7,6 +7,7 @@ pub mod config;
 pub mod dashboard;
 mod dev;
 pub mod devices;
+pub mod doctor;
 pub mod gateway_status;
 pub mod health;
 pub mod kept;
@@ -69,6 +70,7 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::System(args) => call::system(context, &args.command),
         Command::Dashboard(args) => dashboard::run(context, &args),
         Command::Config(args) => config::run(context, args),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Setup(args) => setup::run(context, &args),
         Command::Completion(args) => shell::completion(context, &args),
         Command::Man(args) => manual::write(&args),
@@ -119,7 +121,7 @@ fn heed(command: &Command) -> Heed {
         Command::Daemon(_) | Command::Health(_) | Command::Logs(_) | Command::Status(_) => {
             Heed::Tell
         }
-        Command::Completion(_) | Command::Man(_) => Heed::Nothing,
+        Command::Completion(_) | Command::Man(_) | Command::Doctor(_) => Heed::Nothing,
         Command::Config(args) => match &args.command {
             Some(ConfigCommand::Get(_) | ConfigCommand::Set(_) | ConfigCommand::Unset(_)) => {
                 Heed::Stop

@@ -3,9 +3,11 @@
 
 pub mod age;
 pub mod log_line;
+pub mod note;
 pub mod page;
 pub mod paint;
 pub mod parse_error;
+pub mod progress;
 pub mod table;
 
 use std::io::{self, IsTerminal, Write};

@@ -4,3 +4,4 @@
 pub mod activate;
 pub mod plist;
 pub mod service;
+pub mod settings;

@@ -4,6 +4,7 @@ pub mod actions;
 pub mod files;
 pub mod render;
 pub mod service;
+pub mod settings;
 pub mod systemctl;
 pub mod unit;
 pub mod vendor;

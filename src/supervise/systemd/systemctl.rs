@@ -73,7 +73,16 @@ impl Systemctl {
 
     /// The properties of each unit, in the order asked for.
     pub fn show(&self, units: &[&str]) -> Result<Vec<Properties>, ManageError> {
-        let mut args = vec!["show", "--no-pager", "-p", PROPERTIES, "--"];
+        self.show_properties(units, PROPERTIES)
+    }
+
+    /// The same for a list of properties, separated by commas.
+    pub fn show_properties(
+        &self,
+        units: &[&str],
+        properties: &str,
+    ) -> Result<Vec<Properties>, ManageError> {
+        let mut args = vec!["show", "--no-pager", "-p", properties, "--"];
         args.extend(units);
         let done = self.checked(&args, crate::supervise::runner::QUERY_LIMIT)?;
         let mut blocks: Vec<Properties> =
@@ -108,6 +117,12 @@ impl Systemctl {
     /// Makes the user's manager run without a session.
     pub fn enable_linger(&self, user: &str) -> bool {
         let command = CommandLine::new("loginctl", ["--no-ask-password", "enable-linger", user]);
+        self.runner.run(&self.with_env(command)).is_ok_and(|done| done.ok())
+    }
+
+    /// Takes that back.
+    pub fn disable_linger(&self, user: &str) -> bool {
+        let command = CommandLine::new("loginctl", ["--no-ask-password", "disable-linger", user]);
         self.runner.run(&self.with_env(command)).is_ok_and(|done| done.ok())
     }
 

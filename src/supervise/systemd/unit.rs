@@ -17,12 +17,16 @@ pub struct Entry {
     pub value: String,
     /// First line of the assignment, counted from 1; 0 when rendered.
     pub line: usize,
+    /// Its last line: another one when it is continued.
+    pub last_line: usize,
 }
 
 /// A unit file, or a fragment with its drop-ins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unit {
     entries: Vec<Entry>,
+    /// Section headers with their lines.
+    headers: Vec<(String, usize)>,
 }
 
 /// A line that has no effect.
@@ -51,6 +55,7 @@ impl Unit {
             key: key.into(),
             value: value.into(),
             line: 0,
+            last_line: 0,
         });
     }
 
@@ -66,6 +71,14 @@ impl Unit {
     /// All assignments, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The line after which a setting of `section` can be added: its last
+    /// assignment, else its last header. `None` when there is no such section.
+    pub fn section_end(&self, section: &str) -> Option<usize> {
+        let headers = self.headers.iter().filter(|(name, _)| name == section);
+        let entries = self.entries.iter().filter(|entry| entry.section == section);
+        headers.map(|(_, line)| *line).chain(entries.map(|entry| entry.last_line)).max()
     }
 
     /// The value of a setting that has one: the last assignment; `None` when
@@ -123,7 +136,8 @@ impl Unit {
         Some(words.iter().map(|word| specifiers.expand(word).replace("$$", "$")).collect())
     }
 
-    fn assignments(&self, section: &str, key: &str) -> Vec<&str> {
+    /// Every value of a setting as written, resets included.
+    pub fn assignments(&self, section: &str, key: &str) -> Vec<&str> {
         self.entries
             .iter()
             .filter(|entry| entry.section == section && entry.key == key)
@@ -160,8 +174,10 @@ impl Parser {
     fn run(mut self, bytes: &[u8]) -> (Unit, Vec<Issue>) {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut pending: Option<(usize, String)> = None;
+        let mut last = 0;
         for (index, raw) in bytes.split(|byte| *byte == b'\n').enumerate() {
             let line = index + 1;
+            last = line;
             let Ok(text) = std::str::from_utf8(raw) else {
                 self.issue(line, "not UTF-8, ignored");
                 pending = None;
@@ -184,25 +200,26 @@ impl Parser {
                 pending = Some((first, joined));
             } else {
                 joined.push_str(text);
-                self.statement(first, joined.trim());
+                self.statement(first, line, joined.trim());
             }
         }
         if let Some((first, joined)) = pending {
             self.issue(first, "the file ends inside a continued line");
-            self.statement(first, joined.trim());
+            self.statement(first, last, joined.trim());
         }
         (self.unit, self.issues)
     }
 
-    fn statement(&mut self, line: usize, text: &str) {
+    fn statement(&mut self, line: usize, last_line: usize, text: &str) {
         if text.is_empty() {
             return;
         }
         if let Some(rest) = text.strip_prefix('[') {
             self.section =
                 rest.strip_suffix(']').filter(|name| !name.is_empty()).map(str::to_owned);
-            if self.section.is_none() {
-                self.issue(line, "not a section header");
+            match &self.section {
+                Some(name) => self.unit.headers.push((name.clone(), last_line)),
+                None => self.issue(line, "not a section header"),
             }
             return;
         }
@@ -219,6 +236,7 @@ impl Parser {
                 key: key.to_owned(),
                 value: value.trim().to_owned(),
                 line,
+                last_line,
             }),
         }
     }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod config;
+mod doctor;
 mod reference;
 mod words;
 

@@ -1,8 +1,5 @@
 //! `gateway install`: from configuration and flags to a [`ServiceSpec`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use crate::cli::args::service::InstallArgs;
@@ -11,6 +8,7 @@ use crate::cli::commands::service::{configured_port, failed, invalid};
 use crate::cli::context::Context;
 use crate::config;
 use crate::config::{Snapshot, edit, write};
+use crate::supervise::addresses;
 use crate::supervise::host::{self, Choice};
 use crate::supervise::manager::{Force, InstallOutcome, Installed, ServiceManager};
 use crate::supervise::report::ServiceSummary;
@@ -82,9 +80,8 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
         }
     }
     let scope = if args.system { Scope::System { user: account(args)? } } else { Scope::User };
-    let listen = addresses(&snapshot, port)?;
-    let program = std::env::current_exe().map_err(|err| format!("finding this program: {err}"))?;
-    let program = stable_path(program);
+    let listen = addresses::wanted(&snapshot.config.gateway, port)?;
+    let program = host::program().map_err(|err| format!("finding this program: {err}"))?;
     let spec = ServiceSpec::for_host(&SpecInput {
         env,
         paths: &context.paths,
@@ -208,42 +205,5 @@ fn account(args: &InstallArgs) -> Result<String, String> {
     match nix::unistd::User::from_name(&name) {
         Ok(Some(_)) => Ok(name),
         _ => Err(format!("there is no account named {name}")),
-    }
-}
-
-/// The addresses that `gateway.bind` asks for. IPv6 is left out on hosts
-/// without it, where its socket could not start.
-fn addresses(snapshot: &Snapshot, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let gateway = &snapshot.config.gateway;
-    let at = |host: IpAddr| SocketAddr::new(host, port);
-    let loopback = || {
-        let mut found = vec![at(Ipv4Addr::LOCALHOST.into())];
-        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
-            found.push(at(Ipv6Addr::LOCALHOST.into()));
-        }
-        found
-    };
-    match gateway.bind.as_deref().unwrap_or("loopback") {
-        "loopback" | "auto" => Ok(loopback()),
-        "lan" => Ok(vec![at(Ipv4Addr::UNSPECIFIED.into())]),
-        "custom" => gateway
-            .custom_bind_host
-            .as_deref()
-            .and_then(|host| host.parse().ok())
-            .map(|host| vec![at(host)])
-            .ok_or_else(|| "gateway.bind=custom requires gateway.customBindHost".into()),
-        other => Err(format!(
-            "gateway.bind={other} has no fixed address for the socket unit; use loopback, lan or custom"
-        )),
-    }
-}
-
-/// The path to name in the unit: a link such as `/usr/bin/openclaw` survives
-/// upgrades, what it points to may not.
-fn stable_path(program: PathBuf) -> PathBuf {
-    let link = PathBuf::from("/usr/bin/openclaw");
-    match (link.canonicalize(), program.canonicalize()) {
-        (Ok(target), Ok(own)) if target == own => link,
-        _ => program,
     }
 }
