@@ -1,13 +1,9 @@
-// The official web interface in headless Chromium, as its user.
-// Argument: a JSON object {playwright, chromium, url, provider, token, config, shots}.
-// Prints one JSON line per case: name, ok, detail.
+// The official web interface of 2026.4.2 in headless Chromium, as its user.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { connect, newDevice } from './device.mjs';
+import { answered, bed, chat, page, run, shot, until, waiting } from './page.mjs';
 
-const bed = JSON.parse(process.argv[2]);
-const { chromium } = createRequire(`${bed.playwright}/package.json`)('playwright-core');
 const socketUrl = bed.url.replace('http', 'ws');
 
 const TABS = {
@@ -31,46 +27,6 @@ const TABS = {
   logs: 'Logs',
 };
 
-// What went wrong on the page, and what it still waits for.
-const troubles = [];
-const waiting = new Map();
-const chat = [];
-
-function watch(page) {
-  page.setDefaultTimeout(60_000);
-  page.on('dialog', (dialog) => dialog.accept());
-  page.on('console', (message) => {
-    if (message.type() === 'error') troubles.push(`console: ${message.text()} ${message.location().url}`);
-  });
-  page.on('pageerror', (error) => troubles.push(`page error: ${error.message}`));
-  page.on('websocket', (socket) => {
-    waiting.clear();
-    socket.on('framesent', ({ payload }) => {
-      const frame = JSON.parse(payload);
-      if (frame.type === 'req') waiting.set(frame.id, frame.method);
-    });
-    socket.on('framereceived', ({ payload }) => {
-      const frame = JSON.parse(payload);
-      if (frame.event === 'chat') chat.push(frame.payload);
-      if (frame.type !== 'res') return;
-      if (!frame.ok) troubles.push(`${waiting.get(frame.id)}: ${frame.error.message}`);
-      waiting.delete(frame.id);
-    });
-  });
-}
-
-async function until(what, condition) {
-  const deadline = Date.now() + 60_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`no ${typeof what === 'function' ? what() : what} within 60 s`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-const browser = await chromium.launch({ executablePath: bed.chromium, args: ['--no-sandbox', '--disable-gpu'] });
-const page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
-watch(page);
-
 // Opens a page of the app and waits until every question it asked is answered.
 async function open(tab, fragment = '') {
   waiting.clear();
@@ -82,11 +38,10 @@ async function open(tab, fragment = '') {
 }
 
 async function settled() {
-  await until(() => `answer to ${[...waiting.values()]}`, () => waiting.size === 0);
+  await answered();
   await page.evaluate(() => document.querySelector('openclaw-app')?.updateComplete);
 }
 
-const shot = (name) => page.screenshot({ path: `${bed.shots}/${name}.png` });
 const config = () => JSON.parse(readFileSync(bed.config, 'utf8'));
 
 async function send(text) {
@@ -214,18 +169,4 @@ Object.assign(cases, {
   },
 });
 
-const wanted = new RegExp(bed.only || '.');
-for (const [name, run] of Object.entries(cases)) {
-  if (!wanted.test(name) && !name.startsWith('a link')) continue;
-  let detail = '';
-  troubles.length = 0;
-  try {
-    await run();
-    detail = troubles.join('; ');
-  } catch (error) {
-    detail = [error.message.slice(0, 600), ...troubles].join('; ');
-    await shot(`failed-${name.replace(/\W+/g, '-')}`).catch(() => {});
-  }
-  console.log(JSON.stringify({ name, ok: !detail, detail }));
-}
-await browser.close();
+await run(cases);
