@@ -60,7 +60,12 @@ fn run(context: &Context, root: &Root) -> CommandResult {
         Ok(cli) => commands::run(context, cli.command),
         Err(err) => {
             tree.build();
-            ui::parse_error::explain(&err, &tree, &root.rest)
+            let explained = ui::parse_error::explain(&err, &tree, &root.rest);
+            let runs = root.rest.first().is_some_and(|word| word == "gateway");
+            match explained {
+                Err(failure) if runs => commands::serve::misused(context, failure),
+                other => other,
+            }
         }
     }
 }

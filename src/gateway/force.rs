@@ -1,5 +1,6 @@
-//! `--force`: ends whoever listens on the port. The only place that signals a
-//! process which this gateway did not start, and only because it was told to.
+//! `--force`: ends the gateway that listens on the port, `--force=any` whoever
+//! does. The only place that signals a process which this gateway did not start,
+//! and only because it was told to.
 
 use std::time::Duration;
 
@@ -15,6 +16,15 @@ const POLITE: Duration = Duration::from_millis(700);
 const FREE_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Whom `--force` may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// An OpenClaw gateway of the same user.
+    Gateway,
+    /// Any program.
+    Any,
+}
+
 /// Why the port could not be freed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForceError {
@@ -22,6 +32,10 @@ pub enum ForceError {
         "port {port} is held by {owner} (pid {pid}), the service manager; stop the unit instead"
     )]
     ServiceManager { port: u16, owner: String, pid: i32 },
+    #[error(
+        "pid {pid} ({owner}) on port {port} is not an OpenClaw gateway of this user; --force=any ends it all the same"
+    )]
+    Foreign { port: u16, owner: String, pid: i32 },
     #[error("pid {pid} ({owner}) on port {port} could not be signalled: {reason}")]
     Signal { port: u16, owner: String, pid: i32, reason: String },
     #[error("the owner of port {port} cannot be seen; it belongs to another user")]
@@ -31,11 +45,17 @@ pub enum ForceError {
 }
 
 /// Frees `port`, politely first.
-pub async fn free(port: u16) -> Result<(), ForceError> {
+pub async fn free(port: u16, reach: Reach) -> Result<(), ForceError> {
     let Some(owners) = owners_of(port).await? else {
         tracing::info!("force: no listeners on port {port}");
         return Ok(());
     };
+    let own = nix::unistd::geteuid().as_raw();
+    let foreign = owners.iter().find(|owner| !owner.is_gateway() || owner.uid != own);
+    if let Some(owner) = foreign.filter(|_| reach == Reach::Gateway) {
+        let (owner, pid) = (owner.command.clone(), owner.pid);
+        return Err(ForceError::Foreign { port, owner, pid });
+    }
     for owner in &owners {
         signal(port, owner, Signal::SIGTERM)?;
         tracing::info!("force: killed pid {} ({}) on port {port}", owner.pid, owner.command);
@@ -110,6 +130,6 @@ mod tests {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        assert_eq!(free(port).await, Ok(()));
+        assert_eq!(free(port, Reach::Gateway).await, Ok(()));
     }
 }

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::gateway::State;
-use crate::gateway::http::Site;
+use crate::gateway::http::{Site, probes};
 use crate::gateway::ws::upgrade;
 use crate::gateway::ws::wire::Stream;
 use crate::lifecycle::CancellationToken;
@@ -39,6 +39,11 @@ const FIRST_REQUEST: Duration = Duration::from_millis(300);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Descriptors that are kept for files, children and outgoing connections.
 const RESERVED_DESCRIPTORS: u64 = 256;
+/// How many clients are taken off the queue before they are answered. A process
+/// that is killed takes those with it; the others wait for the next one.
+const GREETED_AT_ONCE: usize = 4;
+/// A client that says nothing holds up the others no longer than this.
+const TURN_LIMIT: Duration = Duration::from_millis(50);
 /// How often a taken port is tried again, and how long in between: the
 /// previous gateway may be about to let go.
 const BIND_TRIES: u32 = 5;
@@ -117,8 +122,26 @@ pub fn max_connections() -> usize {
         .unwrap_or(Semaphore::MAX_PERMITS)
 }
 
+/// The turn of a client that was accepted and has no answer yet.
+#[derive(Debug, Clone)]
+struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Turn {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(Mutex::new(Some(permit))))
+    }
+
+    /// The next client may be accepted.
+    fn end(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 /// A connection as it was accepted.
-pub struct Accepted(Box<dyn Stream>);
+pub struct Accepted {
+    stream: Box<dyn Stream>,
+    turn: Turn,
+}
 
 impl std::fmt::Debug for Accepted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -129,7 +152,8 @@ impl std::fmt::Debug for Accepted {
 impl Accepted {
     /// For a socket that goes on after HTTP.
     pub fn into_stream(self) -> Box<dyn Stream> {
-        self.0
+        self.turn.end();
+        self.stream
     }
 }
 
@@ -142,11 +166,16 @@ pub async fn accept(
     places: Arc<Semaphore>,
     stop: CancellationToken,
 ) {
+    let turns = Arc::new(Semaphore::new(GREETED_AT_ONCE));
     loop {
-        let place = tokio::select! {
+        let free = async {
+            let place = Arc::clone(&places).acquire_owned().await?;
+            Ok::<_, AcquireError>((place, Arc::clone(&turns).acquire_owned().await?))
+        };
+        let (place, turn) = tokio::select! {
             () = stop.cancelled() => return,
-            place = Arc::clone(&places).acquire_owned() => match place {
-                Ok(place) => place,
+            free = free => match free {
+                Ok((place, turn)) => (place, Turn::new(turn)),
                 Err(_) => return,
             },
         };
@@ -167,8 +196,19 @@ pub async fn accept(
         }
         let (serving, site) = (Arc::clone(&state), Arc::clone(&site));
         state.lifecycle.spawn("connection", |stop| async move {
-            if let Some(stream) = secured(&serving, stream).await {
-                serve(serving, stream, remote, site)(stop).await;
+            let served = async {
+                if let Some(stream) = secured(&serving, stream, turn.clone()).await {
+                    serve(serving, stream, remote, site)(stop).await;
+                }
+            };
+            let out_of_turn = async {
+                tokio::time::sleep(TURN_LIMIT).await;
+                turn.end();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = served => {}
+                () = out_of_turn => {}
             }
             drop(place);
         });
@@ -176,10 +216,10 @@ pub async fn accept(
 }
 
 /// The connection as it is served: encrypted if TLS is on.
-async fn secured(state: &State, stream: TcpStream) -> Option<Accepted> {
-    let Some(tls) = &state.tls else { return Some(Accepted(Box::new(stream))) };
+async fn secured(state: &State, stream: TcpStream, turn: Turn) -> Option<Accepted> {
+    let Some(tls) = &state.tls else { return Some(Accepted { stream: Box::new(stream), turn }) };
     match timeout(HEAD_TIMEOUT, tls.acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Accepted(Box::new(stream))),
+        Ok(Ok(stream)) => Some(Accepted { stream: Box::new(stream), turn }),
         Ok(Err(err)) => {
             tracing::debug!(%err, "TLS handshake failed");
             None
@@ -200,9 +240,13 @@ fn serve(
             let asked = Arc::new(AtomicBool::new(false));
             let busy = Arc::new(AtomicBool::new(false));
             let (asking, working) = (Arc::clone(&asked), Arc::clone(&busy));
+            let turn = stream.turn.clone();
             let answer = move |request: Request<Incoming>| {
                 asking.store(true, Ordering::Relaxed);
                 working.store(true, Ordering::Relaxed);
+                if !upgrade::is_wanted(&request) {
+                    turn.end();
+                }
                 let (state, site) = (Arc::clone(&state), Arc::clone(&site));
                 let working = Arc::clone(&working);
                 async move {
@@ -271,6 +315,9 @@ async fn route(
     if upgrade::is_wanted(&request) {
         return upgrade::answer(state, remote, request);
     }
+    if !probes::is_probe(request.uri().path()) {
+        state.talks.count();
+    }
     site.answer(remote, request.map(Body::new)).await
 }
 
@@ -280,7 +327,7 @@ impl AsyncRead for Accepted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
@@ -290,15 +337,15 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -306,11 +353,11 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod force;
 pub mod health;
 pub mod heartbeat;
 pub mod http;
+pub mod idle;
 pub mod limits;
 pub mod listen;
 pub mod lock;
@@ -52,11 +53,13 @@ use crate::gateway::lock::InstanceLock;
 use crate::gateway::shutdown::Reason;
 use crate::gateway::state::Phase;
 use crate::lifecycle::{CancellationToken, Lifecycle};
+use crate::logging::{catalog, repeats};
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 use crate::protocol::events::Event;
 use crate::protocol::frame::TICK_INTERVAL_MS;
 use crate::secrets;
+use crate::supervise::activation;
 use crate::supervise::signals::{Request, Signals};
 
 pub use options::RunOptions;
@@ -97,6 +100,11 @@ pub struct Gateway {
     state: Arc<State>,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    /// What the addresses of the service manager's sockets lack.
+    mismatch: Option<activation::Mismatch>,
+    idle_after: Option<Duration>,
+    /// Whether the service manager holds the port.
+    activated: bool,
     _lock: InstanceLock,
 }
 
@@ -141,9 +149,10 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     for line in &prepared.notices {
         tracing::info!("{line}");
     }
+    let idle_after = idle::patience(options.idle_exit.as_deref(), &env)?;
     let tls = load_tls(&prepared.snapshot, &paths).await?;
-    if options.force && inherited.is_empty() {
-        force::free(prepared.serving.port).await?;
+    if let Some(reach) = options.force.filter(|_| inherited.is_empty()) {
+        force::free(prepared.serving.port, reach).await?;
     }
     let lock = InstanceLock::take(&paths.state, &paths.config).map_err(StartError::Locked)?;
     // A file that cannot be written costs the setting, not the start.
@@ -151,6 +160,13 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         tracing::warn!(%err, "settings made at this start could not be saved");
     }
     let secrets::start::Prepared { snapshot, serving: plan, .. } = prepared;
+    let activated = !inherited.is_empty();
+    let mismatch = activation::mismatch(&activation::addresses(&inherited), &plan.addresses());
+    let mismatch = mismatch.filter(|_| activated);
+    if let Some(mismatch) = &mismatch {
+        tracing::error!(lifecycle = catalog::MISMATCH, "{mismatch}");
+    }
+    refuse_open_sockets(&inherited, &plan)?;
     let std_listeners = if inherited.is_empty() { bind(&plan).await? } else { inherited };
     let mut listeners = Vec::with_capacity(std_listeners.len());
     let mut addresses = Vec::with_capacity(std_listeners.len());
@@ -204,6 +220,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         dedupe: limits::Dedupe::default(),
         writes: limits::WriteBudget::default(),
         preauth: limits::PreauthBudget::new(max_preauth),
+        talks: idle::Talks::default(),
         tls,
         phase: watch::Sender::new(Phase::Starting),
         grace: Mutex::new(shutdown::GRACE),
@@ -215,7 +232,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         clock,
     });
     state.agents.set_control_plane(Arc::new(own_calls::OwnCalls::new(&state)));
-    Ok(Gateway { state, listeners, addresses, _lock: lock })
+    Ok(Gateway { state, listeners, addresses, mismatch, idle_after, activated, _lock: lock })
 }
 
 async fn load_tls(snapshot: &Snapshot, paths: &Paths) -> Result<Option<tls::Tls>, StartError> {
@@ -230,6 +247,21 @@ async fn load_tls(snapshot: &Snapshot, paths: &Paths) -> Result<Option<tls::Tls>
         tracing::info!("gateway tls: serving with fingerprint sha256:{}", tls.fingerprint);
     }
     Ok(tls)
+}
+
+/// The gate judged the address it was told; a socket unit may publish another.
+fn refuse_open_sockets(
+    inherited: &[StdListener],
+    plan: &gate::Serving,
+) -> Result<(), gate::StartRefusal> {
+    let open = activation::addresses(inherited).into_iter().find(|at| !at.ip().is_loopback());
+    match open {
+        Some(address) if plan.auth.mode == gate::AuthMode::None => Err(gate::StartRefusal::plain([
+            format!("Refusing to bind gateway to {address} without auth."),
+            "The address comes from the socket unit. Set gateway.auth.mode to token, or let the socket listen on 127.0.0.1.".to_owned(),
+        ])),
+        _ => Ok(()),
+    }
 }
 
 async fn bind(plan: &gate::Serving) -> Result<Vec<StdListener>, StartError> {
@@ -255,35 +287,52 @@ impl Gateway {
         &self.addresses
     }
 
+    /// How the manager's sockets differ from what flags and configuration ask for.
+    pub fn mismatch(&self) -> Option<&activation::Mismatch> {
+        self.mismatch.as_ref()
+    }
+
     /// Serves until a request to stop or restart, then drains. A second
     /// request while draining ends at once.
     pub async fn run(self, mut requests: impl Requests) -> Exit {
-        let Self { state, listeners, addresses, _lock } = self;
+        let Self { state, listeners, addresses, mismatch: _, idle_after, activated, _lock } = self;
         let accepting = CancellationToken::new();
         // Clients may wait in the backlog: the first one must not be turned away.
         state.phase.send_replace(Phase::Ready);
         serve(&state, listeners, &accepting);
         announce(&addresses, if state.tls.is_some() { "wss" } else { "ws" });
+        let watching = Arc::clone(&state);
+        let mut idle = std::pin::pin!(idle::over(&watching, idle_after, activated));
         let reason = loop {
             let request = tokio::select! {
+                () = &mut idle => {
+                    tracing::info!(lifecycle = catalog::IDLE, "nobody talks; leaving the port to the service manager");
+                    break Reason::Idle;
+                }
                 request = requests.next() => request,
                 () = state.services.restart.due() => {
-                    tracing::info!("restarting to apply the changed configuration");
+                    tracing::info!(
+                        lifecycle = catalog::RESTARTING,
+                        "restarting to apply the changed configuration"
+                    );
                     break Reason::Restart;
                 }
             };
             match request {
                 Request::Reload => {
-                    tracing::info!("reload requested");
+                    tracing::info!(lifecycle = catalog::RELOADING, "reload requested");
                     state.reloader.poke();
                 }
                 Request::Stop(signal) => {
-                    tracing::info!("signal {signal} received");
+                    tracing::info!(lifecycle = catalog::STOPPING, "signal {signal} received");
                     tracing::info!("received {signal}; shutting down");
                     break Reason::Stop;
                 }
                 Request::Restart(signal) => {
-                    tracing::info!("received {signal}; restarting");
+                    tracing::info!(
+                        lifecycle = catalog::RESTARTING,
+                        "received {signal}; restarting"
+                    );
                     break Reason::Restart;
                 }
             }
@@ -303,6 +352,7 @@ impl Gateway {
                 false
             }
         };
+        tell_left_out();
         Exit { reason, clean }
     }
 }
@@ -323,6 +373,7 @@ fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &Cancellati
         every(Duration::from_millis(TICK_INTERVAL_MS), stop, || {
             beating.bus.broadcast(Event::Tick, &json!({"ts": beating.clock.now_ms()}));
             beating.bus.close_stalled();
+            tell_left_out();
         })
         .await;
     });
@@ -372,9 +423,22 @@ async fn every(period: Duration, stop: CancellationToken, work: impl Fn()) {
     }
 }
 
+/// Says which lines were repeated so often that they were left out.
+fn tell_left_out() {
+    for line in repeats::told() {
+        let (times, subsystem) = (line.times, line.subsystem);
+        tracing::warn!(times, subsystem, "repeated and left out: {}", line.text);
+    }
+}
+
 /// Part of the contract: operators search the log for this line.
 fn announce(addresses: &[SocketAddr], scheme: &str) {
     let urls: Vec<String> =
         addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
-    tracing::info!("listening on {} (PID {})", urls.join(", "), std::process::id());
+    tracing::info!(
+        lifecycle = catalog::LISTENING,
+        "listening on {} (PID {})",
+        urls.join(", "),
+        std::process::id()
+    );
 }

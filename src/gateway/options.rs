@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::base::secret::Secret;
 use crate::config::gate::Flags;
+use crate::gateway::force::Reach;
 
 /// The flags of `gateway run`.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +27,7 @@ pub struct RunOptions {
     /// `--dev` after the word `gateway`: create a development configuration.
     pub dev: bool,
     pub reset: bool,
-    pub force: bool,
+    pub force: Option<Reach>,
     pub verbose: bool,
     pub cli_backend_logs: bool,
     /// `auto`, `full` or `compact`.
@@ -34,6 +35,8 @@ pub struct RunOptions {
     pub compact: bool,
     pub raw_stream: bool,
     pub raw_stream_path: Option<PathBuf>,
+    /// Leave after nobody has talked for so long.
+    pub idle_exit: Option<String>,
 }
 
 impl RunOptions {

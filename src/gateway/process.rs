@@ -11,17 +11,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::base::VERSION;
 use crate::base::clock::{Clock, SystemClock};
 use crate::client::{Caller, Connector, Credentials, Expect, Target, target};
 use crate::config::gate;
 use crate::config::{Snapshot, load};
 use crate::gateway::boots::{self, Boot};
+use crate::gateway::lock::LockError;
 use crate::gateway::shutdown::{self, Reason};
 use crate::gateway::state::Phase;
 use crate::gateway::{
     Gateway, Requests, RunOptions, Setup, StartError, State, blocked, build, listen,
 };
 use crate::lifecycle::Lifecycle;
+use crate::logging::catalog;
 use crate::profile::env::Env;
 use crate::profile::paths::{DEFAULT_PORT, Paths};
 use crate::store::atomic::{self, Sync};
@@ -39,6 +42,11 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 const BLOCKED_FILE: &str = "start-blocked.json";
 /// Part of the manager's stop timeout that the drain leaves for closing.
 const STOP_RESERVE: Duration = Duration::from_secs(15);
+/// How long a start waits for a cause that may pass by itself before it leaves
+/// with status 75. Together with the unit's `RestartSec=` it keeps ten starts
+/// longer than `StartLimitIntervalSec=`, so that no start limit is ever hit.
+const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// Longest wait for a reload to show.
 const RELOAD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -50,6 +58,8 @@ pub struct Process {
     pub options: RunOptions,
     /// Listeners that the service manager passed.
     pub inherited: Vec<StdListener>,
+    /// Arguments with which no start can succeed.
+    pub refusal: Option<gate::StartRefusal>,
 }
 
 /// How the process ends.
@@ -58,6 +68,8 @@ pub enum Ended {
     Done {
         clean: bool,
     },
+    /// Nobody talked; the manager keeps the port.
+    Idle,
     /// Asked to start over.
     Restart,
     Refused(StartError),
@@ -69,6 +81,8 @@ pub async fn run(process: Process, first: Snapshot, mut signals: Signals) -> End
         || process.env.get("NOTIFY_SOCKET").is_some()
         || !process.inherited.is_empty();
     let mut snapshot = Some(first);
+    let began = Instant::now();
+    tracing::info!(lifecycle = catalog::STARTING, "starting {VERSION}");
     loop {
         let snapshot = match snapshot.take() {
             Some(snapshot) => snapshot,
@@ -88,13 +102,21 @@ pub async fn run(process: Process, first: Snapshot, mut signals: Signals) -> End
             return Ended::Refused(refused);
         }
         let reason = refused.to_string();
-        tracing::error!("{reason}");
-        process.remember_refusal(&reason, &snapshot.hash);
         let Some(listeners) = process.listeners_for_refusal(&refused, &snapshot).await else {
+            if refused.may_pass() && began.elapsed() < PATIENCE {
+                match wait_a_moment(&mut signals, &reason).await {
+                    None => continue,
+                    Some(ended) => return ended,
+                }
+            }
+            tracing::error!(lifecycle = catalog::REFUSED, "{reason}");
+            process.remember_refusal(&reason, &snapshot.hash);
             blocked::refuse_pending(&process.inherited, &reason).await;
             Notifier.status(&format!("refused: {reason}"));
             return Ended::Refused(refused);
         };
+        tracing::error!(lifecycle = catalog::BLOCKED, "{reason}");
+        process.remember_refusal(&reason, &snapshot.hash);
         match wait_for_fix(&process, &mut signals, listeners, &reason, &snapshot).await {
             None => {}
             Some(ended) => return ended,
@@ -123,11 +145,14 @@ impl Process {
     }
 
     async fn build(&self, snapshot: Snapshot, boot: Option<&Boot>) -> Result<Gateway, StartError> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone().into());
+        }
         let mut env = (*snapshot.env).clone();
         if let Some(boot) = boot {
             boot.apply(&mut env);
             if let Some(reason) = &boot.safe_mode {
-                tracing::warn!("{reason}");
+                tracing::warn!(lifecycle = catalog::SAFE_MODE, "{reason}");
             }
         }
         let mut setup = Setup::new(snapshot, env, self.paths.clone(), self.options.clone());
@@ -149,9 +174,11 @@ impl Process {
         snapshot: &Snapshot,
     ) -> Option<Vec<TcpListener>> {
         let own = match refused {
-            StartError::Locked(_) => return None,
+            StartError::Locked(LockError::Held { .. }) => return None,
             _ if !self.inherited.is_empty() => self.clones(),
-            StartError::PortTaken { .. } | StartError::Bind(_) => return None,
+            StartError::PortTaken { .. } | StartError::Bind(_) | StartError::Locked(_) => {
+                return None;
+            }
             _ => listen::bind(&listen::LOOPBACK, self.port(snapshot)).await.ok()?,
         };
         let adopted: Vec<TcpListener> = own
@@ -198,11 +225,29 @@ impl Process {
 
     /// Whether flags and configuration would be refused again, cheaply.
     fn still_refused(&self, snapshot: &Snapshot) -> Option<String> {
+        if let Some(refusal) = &self.refusal {
+            return Some(refusal.to_string());
+        }
         let admitted = gate::admit(&self.options.flags(), snapshot);
         admitted
             .and_then(|intent| gate::serve(intent, snapshot, &snapshot.resolved))
             .err()
             .map(|refusal| refusal.to_string())
+    }
+}
+
+/// Waits before the next try of a start that nobody can be told about.
+async fn wait_a_moment(signals: &mut Signals, reason: &str) -> Option<Ended> {
+    tracing::warn!(lifecycle = catalog::WAITING, "{reason}; trying again");
+    Notifier.status(&format!("waiting: {reason}"));
+    Notifier.extend(PATIENCE + RETRY_PAUSE);
+    tokio::select! {
+        () = tokio::time::sleep(RETRY_PAUSE) => None,
+        request = Signals::next(signals) => match request {
+            Request::Reload => None,
+            Request::Stop(_) => Some(Ended::Done { clean: true }),
+            Request::Restart(_) => Some(Ended::Restart),
+        },
     }
 }
 
@@ -255,7 +300,10 @@ async fn wait_for_fix(
 async fn serve(gateway: Gateway, signals: Signals, boot: Option<Boot>, supervised: bool) -> Ended {
     let state = Arc::clone(gateway.state());
     let safe_mode = boot.as_ref().and_then(|boot| boot.safe_mode.clone());
-    let status = status_line(gateway.addresses(), safe_mode.as_deref());
+    let mut status = status_line(gateway.addresses(), safe_mode.as_deref());
+    if let Some(mismatch) = gateway.mismatch() {
+        status = format!("{status}; {mismatch}");
+    }
     let address = gateway.addresses().first().copied();
     tell_manager(&state, address, status.clone());
     let requests = Watched {
@@ -272,6 +320,7 @@ async fn serve(gateway: Gateway, signals: Signals, boot: Option<Boot>, supervise
     }
     match exit.reason {
         Reason::Restart if !supervised => Ended::Restart,
+        Reason::Idle => Ended::Idle,
         Reason::Restart | Reason::Stop => Ended::Done { clean: exit.clean },
     }
 }
@@ -298,6 +347,7 @@ fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>, status: String)
             return;
         }
         Notifier.ready(&status);
+        tracing::info!(lifecycle = catalog::READY, "ready: an internal client was answered");
         bound_drain(&proving).await;
         if let Some(period) = watchdog_period() {
             let dir = proving.paths.state.clone();
@@ -484,7 +534,13 @@ mod tests {
         let env: Env = [("HOME", dir.path().to_str().unwrap())].into_iter().collect();
         let paths = Paths::resolve(&env);
         let state = paths.state.clone();
-        let process = Process { env, paths, options: RunOptions::default(), inherited: Vec::new() };
+        let process = Process {
+            env,
+            paths,
+            options: RunOptions::default(),
+            inherited: Vec::new(),
+            refusal: None,
+        };
         process.remember_refusal("set gateway.mode=local", "abc");
         assert_eq!(last_refusal(&state).as_deref(), Some("set gateway.mode=local"));
         process.forget_refusal();

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::gateway::State;
 use crate::gateway::state::Phase;
+use crate::logging::catalog;
 use crate::protocol::events::Event;
 use crate::protocol::frame::close;
 
@@ -24,13 +25,17 @@ const RESTART_EXPECTED_MS: u64 = 1500;
 pub enum Reason {
     Stop,
     Restart,
+    /// Nobody talks; the next client has it started again.
+    Idle,
 }
 
 /// Ends the gateway in order. Returns whether everything ended in time.
 pub async fn shut_down(state: &Arc<State>, reason: Reason) -> bool {
     state.phase.send_replace(Phase::Draining);
     let payload = match reason {
-        Reason::Stop => json!({"reason": "gateway stopping", "restartExpectedMs": null}),
+        Reason::Stop | Reason::Idle => {
+            json!({"reason": "gateway stopping", "restartExpectedMs": null})
+        }
         Reason::Restart => {
             json!({"reason": "gateway restarting", "restartExpectedMs": RESTART_EXPECTED_MS})
         }
@@ -38,9 +43,13 @@ pub async fn shut_down(state: &Arc<State>, reason: Reason) -> bool {
     state.bus.broadcast(Event::Shutdown, &payload);
     let grace = state.grace();
     let aborted = state.agents.drain(grace).await;
-    let drained = aborted == 0;
-    if !drained {
-        tracing::warn!(grace_s = grace.as_secs(), "runs were still active when the grace ended");
+    if aborted > 0 {
+        tracing::warn!(
+            lifecycle = catalog::CUT_OFF,
+            aborted,
+            grace_s = grace.as_secs(),
+            "runs were still active when the grace ended"
+        );
     }
     state.bus.close_all(close::RESTART, "service restart");
     let ended = state.lifecycle.shut_down(CLOSE).await;
@@ -48,5 +57,7 @@ pub async fn shut_down(state: &Arc<State>, reason: Reason) -> bool {
         tracing::warn!("shutdown timed out; exiting without full cleanup");
     }
     state.phase.send_replace(Phase::Stopped);
-    drained && ended
+    tracing::info!(lifecycle = catalog::STOPPED, "stopped");
+    // Runs that were cut off were announced; the stop itself went as it should.
+    ended
 }

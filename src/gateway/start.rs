@@ -1,6 +1,7 @@
 //! Why a gateway does not start, in the words that operators' scripts match.
 
 use std::fmt::Write;
+use std::io;
 
 use crate::config::gate::{StartRefusal, is_supervised};
 use crate::gateway::force::ForceError;
@@ -36,11 +37,22 @@ pub struct Holder {
 }
 
 impl StartError {
-    /// 78 (`EX_CONFIG`) where a supervisor would only repeat the failure, else 1.
+    /// Whether the cause may go away without anybody doing something: a file
+    /// system or an address that is not there yet.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Locked(LockError::File { .. }) => true,
+            Self::Bind(err) => err.source.kind() == io::ErrorKind::AddrNotAvailable,
+            _ => false,
+        }
+    }
+
+    /// 75 (`EX_TEMPFAIL`) where a later start may succeed, 78 (`EX_CONFIG`) where a supervisor would only repeat the failure, else 1.
     pub fn exit_code(&self, env: &Env) -> u8 {
         match self {
             Self::Refused(refusal) => refusal.exit_code(env),
-            Self::Locked(_) | Self::PortTaken { .. } if is_supervised(env) => 78,
+            _ if self.may_pass() && is_supervised(env) => 75,
+            _ if is_supervised(env) => 78,
             _ => 1,
         }
     }
@@ -103,6 +115,23 @@ pub fn port_taken(port: u16, address: String) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_supervisor_tries_again_only_what_may_pass() {
+        let supervised: Env = [("INVOCATION_ID", "1")].into_iter().collect();
+        let code = |err: &StartError| (err.exit_code(&supervised), err.exit_code(&Env::default()));
+        let away = LockError::File { path: "/mnt/late".into(), source: io::Error::other("x") };
+        assert_eq!(code(&StartError::Locked(away)), (75, 1));
+        assert_eq!(code(&StartError::Locked(LockError::Held { pid: None })), (78, 1));
+        let bind = |kind: io::ErrorKind| {
+            let address = "192.0.2.1:1".parse().unwrap();
+            StartError::Bind(BindError { address, source: kind.into() })
+        };
+        assert_eq!(code(&bind(io::ErrorKind::AddrNotAvailable)), (75, 1));
+        assert_eq!(code(&bind(io::ErrorKind::PermissionDenied)), (78, 1));
+        let refused = StartError::Refused(StartRefusal::failed("x"));
+        assert_eq!(code(&refused), (78, 1));
+    }
 
     #[test]
     fn a_foreign_program_on_the_port_is_not_called_a_gateway() {

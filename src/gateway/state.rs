@@ -13,6 +13,7 @@ use crate::gateway::auth;
 use crate::gateway::events::Bus;
 use crate::gateway::events::runs::RunEvents;
 use crate::gateway::health::Health;
+use crate::gateway::idle::Talks;
 use crate::gateway::limits::{Dedupe, PreauthBudget, WriteBudget};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::pairing::Devices;
@@ -65,6 +66,7 @@ pub struct State {
     pub dedupe: Dedupe,
     pub writes: WriteBudget,
     pub preauth: PreauthBudget,
+    pub talks: Talks,
     /// Present when the port speaks TLS.
     pub tls: Option<Tls>,
     pub phase: watch::Sender<Phase>,

@@ -112,6 +112,7 @@ mod tests {
             text: "port taken".into(),
             hidden: false,
             fields: Vec::new(),
+            event: None,
             at: Timestamp::from_millisecond(1_795_349_376_451).unwrap(),
         };
         let render = |style, colour| {

@@ -58,16 +58,14 @@ struct OpenLog {
 }
 
 impl FileLayer {
-    /// Checks the directory; the file itself is created by the first line.
-    pub fn open(options: &Options) -> io::Result<Self> {
+    /// Remembers where to write; directory and file are made by the first line,
+    /// and again when they go away.
+    pub fn new(options: &Options) -> Self {
         let first = match &options.file {
             Some(file) => file.clone(),
             None => default_file(&options.dir, crate::base::clock::now_ms()),
         };
-        if let Some(dir) = first.parent() {
-            create_private_dir(dir)?;
-        }
-        Ok(Self {
+        Self {
             fixed: options.file.clone(),
             dir: options.dir.clone(),
             max_bytes: options.max_file_bytes,
@@ -76,7 +74,12 @@ impl FileLayer {
             zone: OnceLock::new(),
             open: Mutex::new(None),
             first,
-        })
+        }
+    }
+
+    /// Whether the directory can be had.
+    pub fn check(&self) -> io::Result<()> {
+        self.first.parent().map_or(Ok(()), create_private_dir)
     }
 
     /// The file that lines go to at first.
@@ -113,6 +116,7 @@ impl FileLayer {
                 text: format!("log file reached {} bytes; no more lines today", self.max_bytes),
                 hidden: false,
                 fields: Vec::new(),
+                event: None,
                 at: line.at,
             };
             let _lost = log.file.write_all(notice.to_json(host, zone).as_bytes());
@@ -134,6 +138,9 @@ impl<S: Subscriber> Layer<S> for FileLayer {
 
 impl OpenLog {
     fn append_to(path: &Path) -> io::Result<Self> {
+        if let Some(dir) = path.parent() {
+            create_private_dir(dir)?;
+        }
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let meta = file.metadata()?;
         if meta.permissions().mode() & 0o077 != 0 {
@@ -192,12 +199,14 @@ mod tests {
             text: text.into(),
             hidden: false,
             fields: Vec::new(),
+            event: None,
             at: Timestamp::from_second(1_795_349_376 + day * 86_400).unwrap(),
         }
     }
 
     fn layer(options: &Options) -> FileLayer {
-        let layer = FileLayer::open(options).unwrap();
+        let layer = FileLayer::new(options);
+        layer.check().unwrap();
         layer.zone.set(TimeZone::UTC).unwrap();
         layer
     }

@@ -3,7 +3,8 @@
 //! Attached only when stderr is connected to the journal, in place of the
 //! console: otherwise every line would be there twice. `tracing-journald`
 //! writes the entries; a line in which something had to be hidden goes another
-//! way, because that layer would write the fields as they were given.
+//! way, because that layer would write the fields as they were given, and so
+//! does one with a message id, which that layer would not know as one.
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
@@ -51,7 +52,7 @@ where
         use crate::logging::line::Line;
 
         let line = Line::of(event, self.redaction);
-        if !line.hidden {
+        if !line.hidden && line.event.is_none() {
             self.native.on_event(event, context);
             return;
         }
@@ -74,6 +75,7 @@ mod linux {
     use libsystemd::logging::Priority;
     use tracing::Level;
 
+    use crate::logging::catalog;
     use crate::logging::journal::IDENTIFIER;
     use crate::logging::line::Line;
 
@@ -113,6 +115,10 @@ mod linux {
             ("OPENCLAW_SUBSYSTEM".to_owned(), line.subsystem.to_string()),
             ("OPENCLAW_PROFILE".to_owned(), profile.to_owned()),
         ];
+        if let Some(event) = &line.event {
+            fields.push(("OPENCLAW_EVENT".to_owned(), event.clone()));
+            fields.extend(catalog::id(event).map(|id| ("MESSAGE_ID".to_owned(), id.to_owned())));
+        }
         fields.extend(line.fields.iter().filter_map(|(name, value)| {
             let name: String = name
                 .chars()
@@ -136,11 +142,14 @@ mod linux {
                 text: "closed conn=7".into(),
                 hidden: false,
                 fields: vec![("conn", "7".into())],
+                event: Some("ready".into()),
                 at: jiff::Timestamp::UNIX_EPOCH,
             };
             let fields = fields(&line, "dev");
             assert!(fields.contains(&("OPENCLAW_CONN".into(), "7".into())));
             assert!(fields.contains(&("OPENCLAW_PROFILE".into(), "dev".into())));
+            let id = catalog::id("ready").unwrap().to_owned();
+            assert!(fields.contains(&("MESSAGE_ID".into(), id)));
         }
     }
 }

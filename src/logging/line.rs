@@ -14,6 +14,7 @@ use tracing::{Event, Level};
 
 use crate::base::clock;
 use crate::base::redact::redact;
+use crate::logging::catalog;
 
 /// Whether secrets are hidden (`logging.redactSensitive` is not `off`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Line {
     pub hidden: bool,
     /// The fields once more, for layers that keep them apart.
     pub fields: Vec<(&'static str, String)>,
+    /// The event of the gateway's life that this line is about.
+    pub event: Option<String>,
     pub at: Timestamp,
 }
 
@@ -40,7 +43,7 @@ impl Line {
     pub fn of(event: &Event<'_>, redaction: Redaction) -> Self {
         let mut recorded = Fields::default();
         event.record(&mut recorded);
-        let mut fields = recorded.rest;
+        let (mut fields, event_name) = (recorded.rest, recorded.event);
         let mut hid = false;
         if redaction == Redaction::On {
             for (name, value) in &mut fields {
@@ -66,6 +69,7 @@ impl Line {
             text,
             hidden: hid,
             fields,
+            event: event_name,
             at: Timestamp::from_millisecond(millis).unwrap_or_default(),
         }
     }
@@ -139,6 +143,7 @@ fn text(message: String, fields: &[(&'static str, String)]) -> String {
 #[derive(Debug, Default)]
 struct Fields {
     message: String,
+    event: Option<String>,
     rest: Vec<(&'static str, String)>,
 }
 
@@ -146,6 +151,8 @@ impl Fields {
     fn push(&mut self, field: &Field, value: String) {
         if field.name() == "message" {
             self.message = value;
+        } else if field.name() == catalog::FIELD {
+            self.event = Some(value);
         } else if !field.name().starts_with("log.") {
             self.rest.push((field.name(), value));
         }
@@ -184,6 +191,7 @@ mod tests {
             text: "closed before connect code=1008".into(),
             hidden: false,
             fields: Vec::new(),
+            event: None,
             at: Timestamp::from_millisecond(1_795_349_376_451).unwrap(),
         };
         let text = line.to_json("box", &TimeZone::fixed(jiff::tz::offset(1)));

@@ -5,13 +5,14 @@
 //! the module that wrote it. Every layer hides secrets. Does not decide levels
 //! or paths: the caller reads them from flags, environment and configuration.
 
+pub mod catalog;
 pub mod console;
 pub mod file;
 pub mod journal;
 pub mod line;
+pub mod repeats;
 pub mod tail;
 
-use std::io;
 use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
@@ -63,12 +64,6 @@ impl Options {
 /// Why no log lines can be written.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    #[error("the log directory {dir} cannot be used")]
-    Directory {
-        dir: PathBuf,
-        #[source]
-        source: io::Error,
-    },
     #[error("logging is already set up in this process")]
     Twice,
 }
@@ -76,18 +71,23 @@ pub enum InitError {
 /// Sets up logging for the whole process. Returns the log file's path.
 ///
 /// Under systemd with stderr connected to the journal, lines go to the journal
-/// with their fields instead of to stderr.
+/// with their fields instead of to stderr. A directory that cannot be used costs
+/// the log file, not the start.
 pub fn init(options: &Options) -> Result<PathBuf, InitError> {
-    let file = file::FileLayer::open(options)
-        .map_err(|source| InitError::Directory { dir: options.dir.clone(), source })?;
-    let path = file.path();
+    let file = file::FileLayer::new(options);
+    let (path, usable) = (file.path(), file.check());
     let journal = journal::layer(options);
     let console = journal.is_none().then(|| console::ConsoleLayer::new(options));
+    let most = options.file_level.max(options.console_level);
     let subscriber = registry()
+        .with(repeats::RepeatLayer.with_filter(relevant(most)))
         .with(file.with_filter(relevant(options.file_level)))
         .with(console.map(|layer| layer.with_filter(relevant(options.console_level))))
         .with(journal.map(|layer| layer.with_filter(relevant(options.console_level))));
     tracing::subscriber::set_global_default(subscriber).map_err(|_taken| InitError::Twice)?;
+    if let Err(err) = usable {
+        tracing::warn!(file = %path.display(), %err, "no log file is written");
+    }
     Ok(path)
 }
 

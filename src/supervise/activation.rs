@@ -8,6 +8,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use serde::Serialize;
+
 use crate::profile::env::Env;
 
 /// Why the inherited sockets cannot be used.
@@ -25,6 +27,12 @@ pub enum ActivationError {
     NoTcp { count: usize },
 }
 
+/// Whether a socket unit started this process.
+pub fn is_activated(env: &Env) -> bool {
+    let own_pid = std::process::id().to_string();
+    env.get("LISTEN_PID") == Some(own_pid.as_str()) && env.get("LISTEN_FDS").is_some()
+}
+
 /// Returns the inherited TCP listeners, non-blocking; none when there are none.
 ///
 /// `LISTEN_PID` must name this process: a child of an activated service
@@ -33,8 +41,7 @@ pub enum ActivationError {
 pub fn inherited_listeners(env: &Env) -> Result<Vec<TcpListener>, ActivationError> {
     use libsystemd::activation::{self, IsType as _};
 
-    let own_pid = std::process::id().to_string();
-    if env.get("LISTEN_PID") != Some(own_pid.as_str()) || env.get("LISTEN_FDS").is_none() {
+    if !is_activated(env) {
         return Ok(Vec::new());
     }
     let fds = activation::receive_descriptors(false)
@@ -102,24 +109,37 @@ pub fn inherited_listeners(_env: &Env) -> Result<Vec<TcpListener>, ActivationErr
     Ok(Vec::new())
 }
 
-/// The inherited addresses, when they differ from the wanted ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The manager's addresses, when none of them is what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error(
+    "the service manager's sockets are {}, flags and configuration ask for {}; the sockets win (to change them: openclaw gateway install --force)",
+    join(inherited),
+    join(wanted)
+)]
 pub struct Mismatch {
     pub inherited: Vec<SocketAddr>,
     pub wanted: Vec<SocketAddr>,
 }
 
+fn join(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Where inherited sockets listen.
+pub fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
 /// Compares what was inherited with what flags and configuration ask for. An
 /// address the manager serves in addition is no mismatch, a missing one is.
-pub fn mismatch(listeners: &[TcpListener], wanted: &[SocketAddr]) -> Option<Mismatch> {
-    let inherited: Vec<SocketAddr> =
-        listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+pub fn mismatch(inherited: &[SocketAddr], wanted: &[SocketAddr]) -> Option<Mismatch> {
     let served = |want: &SocketAddr| {
         inherited
             .iter()
             .any(|have| have == want || (have.port() == want.port() && have.ip().is_unspecified()))
     };
-    (!wanted.iter().any(served)).then(|| Mismatch { inherited, wanted: wanted.to_vec() })
+    (!wanted.iter().any(served))
+        .then(|| Mismatch { inherited: inherited.to_vec(), wanted: wanted.to_vec() })
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -150,8 +170,10 @@ mod tests {
         let any = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = any.local_addr().unwrap().port();
         let wanted = [SocketAddr::from(([127, 0, 0, 1], port))];
-        assert_eq!(mismatch(std::slice::from_ref(&any), &wanted), None);
+        let any = addresses(&[any]);
+        assert_eq!(mismatch(&any, &wanted), None);
         let other = [SocketAddr::from(([127, 0, 0, 1], port.wrapping_add(1)))];
-        assert!(mismatch(&[any], &other).is_some());
+        let text = mismatch(&any, &other).unwrap().to_string();
+        assert!(text.contains(&format!("sockets are 0.0.0.0:{port}")), "{text}");
     }
 }

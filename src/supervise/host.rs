@@ -72,8 +72,12 @@ pub fn program() -> io::Result<PathBuf> {
     })
 }
 
-/// A duration as `systemctl show` spells it, for example `5min 30s`.
+/// A duration as the manager's socket has it, in microseconds, or as
+/// `systemctl show` spells it, for example `5min 30s`.
 pub fn time_span(text: &str) -> Option<Duration> {
+    if let Ok(micros) = text.parse::<u64>() {
+        return (1..u64::MAX).contains(&micros).then(|| Duration::from_micros(micros));
+    }
     let mut sum = Duration::ZERO;
     for part in text.split_whitespace() {
         let split = part.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -252,6 +256,8 @@ mod tests {
             ("20s", Some(20_000)),
             ("5min 30s", Some(330_000)),
             ("1.5s", Some(1500)),
+            ("20000000", Some(20_000)),
+            ("18446744073709551615", None),
             ("infinity", None),
             ("", None),
         ];

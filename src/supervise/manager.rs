@@ -11,6 +11,7 @@ use crate::supervise::listeners::Owner;
 use crate::supervise::report::{ServiceReport, ServiceSummary};
 use crate::supervise::runner::RunError;
 use crate::supervise::spec::ServiceSpec;
+use crate::supervise::systemd::bus::BusError;
 
 /// The service of one profile in one scope. Blocking; not for use inside the
 /// async runtime.
@@ -142,6 +143,8 @@ pub enum ManageError {
     NotReady { unit: String, reason: String, journal: Vec<String> },
     #[error("another service owns this gateway: {other}; remove it or use --force")]
     Duplicate { other: String },
+    #[error("the service manager gives no answer: {0}")]
+    Bus(#[from] BusError),
     #[error("`{command}` failed: {said}")]
     Command { command: String, said: String },
     #[error(transparent)]

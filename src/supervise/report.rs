@@ -2,6 +2,7 @@
 //! `doctor` and the service commands. Field names and order are those of the
 //! reference's JSON.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -185,6 +186,9 @@ pub struct Details {
     /// State of the socket unit: `listening`, `running`, `dead`, `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
+    /// Where the socket unit listens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<SocketAddr>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drop_ins: Vec<PathBuf>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

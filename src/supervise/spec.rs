@@ -14,6 +14,9 @@ use crate::profile::paths::Paths;
 pub const STOP_TIMEOUT_SECS: u64 = 330;
 /// Seconds without a sign of life after which the manager restarts the process.
 pub const WATCHDOG_SECS: u64 = 60;
+/// Exit status of a gateway that left because nobody talked. The manager does
+/// not start it again; the socket unit does when somebody knocks.
+pub const IDLE_STATUS: u8 = 79;
 /// The environment variables of a unit that are safe to show.
 pub const SHOWN_ENV: [&str; 5] = [
     "OPENCLAW_PROFILE",
@@ -103,6 +106,8 @@ pub struct ServiceSpec {
     pub logs: PathBuf,
     /// Target that starts the service at boot or login.
     pub wanted_by: &'static str,
+    /// Directories that a confined process may write to.
+    pub writable: Vec<String>,
     /// Whether the unit confines the process as far as agents' tools allow.
     pub hardening: Hardening,
 }
@@ -112,9 +117,9 @@ pub struct ServiceSpec {
 pub enum Hardening {
     /// Nothing beyond what every user service gets.
     None,
-    /// The account's own home stays writable, the system does not.
+    /// The account's own files stay writable, the system does not.
     Home,
-    /// Own account, own state directory, everything else closed.
+    /// Own account, own state directory, everything else out of sight.
     Sealed,
 }
 
@@ -168,6 +173,13 @@ impl ServiceSpec {
         } else {
             ("default.target", Hardening::None)
         };
+        let mut writable = Vec::new();
+        if scope.is_system() {
+            writable.push(home.clone().into_owned());
+            if !paths.state.starts_with(&paths.home) {
+                writable.push(paths.state.to_string_lossy().into_owned());
+            }
+        }
         Self {
             description: describe(paths.profile.as_deref()),
             names,
@@ -178,6 +190,7 @@ impl ServiceSpec {
             env: vars,
             logs: paths.logs(),
             wanted_by,
+            writable,
             hardening,
         }
     }
@@ -245,6 +258,7 @@ impl ServiceSpec {
             env,
             logs: PathBuf::from("/var/log"),
             wanted_by,
+            writable: Vec::new(),
             hardening,
         }
     }

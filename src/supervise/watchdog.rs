@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::lifecycle::CancellationToken;
+use crate::logging::catalog;
 use crate::supervise::notify::Notifier;
 
 /// Name of the file whose writing proves that the state directory works.
@@ -43,18 +44,27 @@ where
             Ok(Ok(())) => {
                 Notifier.alive();
                 if failures > 0 {
-                    tracing::info!(failures, "the watchdog probe succeeds again");
+                    tracing::info!(
+                        lifecycle = catalog::HEALTHY,
+                        failures,
+                        "the watchdog probe succeeds again"
+                    );
                 }
                 failures = 0;
             }
             Ok(Err(problem)) => {
                 failures += 1;
-                tracing::warn!(failures, err = %problem, "the watchdog probe failed; not feeding");
+                tracing::warn!(lifecycle = catalog::UNHEALTHY, failures, err = %problem, "the watchdog probe failed; not feeding");
             }
             Err(_) => {
                 failures += 1;
                 let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(failures, elapsed_ms, "the watchdog probe got no answer in time");
+                tracing::warn!(
+                    lifecycle = catalog::UNHEALTHY,
+                    failures,
+                    elapsed_ms,
+                    "the watchdog probe got no answer in time"
+                );
             }
         }
     }

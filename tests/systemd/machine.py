@@ -15,6 +15,7 @@ import asyncio
 import base64
 import contextlib
 import ctypes
+import json
 import os
 import pathlib
 import shlex
@@ -107,9 +108,9 @@ def network():
             libc.setns(own.fileno(), 0x40000000)
 
 
-def knock(timeout=15, source="127.0.0.1"):
+def knock(timeout=15, port=PORT):
     """A WebSocket handshake up to the first frame; returns that frame."""
-    with socket.create_connection(("127.0.0.1", PORT), timeout, (source, 0)) as wire:
+    with socket.create_connection(("127.0.0.1", port), timeout) as wire:
         key = base64.b64encode(os.urandom(16)).decode()
         wire.sendall(f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                      f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
@@ -213,3 +214,106 @@ def equal(have, want, what):
 def contains(text, part):
     if part not in text:
         raise AssertionError(f"{part!r} is not in:\n{text[-1500:]}")
+
+class Client:
+    """A WebSocket client without a device: enough to be told things."""
+
+    def __init__(self, token, timeout=30):
+        self.wire = socket.create_connection(("127.0.0.1", PORT), timeout)
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.wire.sendall(f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                          f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+        self.file = self.wire.makefile("rb")
+        while self.file.readline() not in (b"\r\n", b""):
+            pass
+        self.closed = None
+        contains(str(self.next()), "connect.challenge")
+        client = {"id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend"}
+        params = {"minProtocol": 3, "maxProtocol": 3, "client": client, "role": "operator",
+                  "scopes": ["operator.read"], "auth": {"token": token}}
+        self.send({"type": "req", "id": "1", "method": "connect", "params": params})
+        answer = self.next()
+        equal(answer.get("ok"), True, f"connect: {answer}")
+
+    def send(self, value):
+        text = json.dumps(value).encode()
+        mask = os.urandom(4)
+        length = bytes([0x80 | len(text)]) if len(text) < 126 else b"\xfe" + len(text).to_bytes(2, "big")
+        self.wire.sendall(b"\x81" + length + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(text)))
+
+    def next(self):
+        """The next message; None after a close, whose code is then in `closed`."""
+        while True:
+            head = self.file.read(2)
+            if len(head) < 2:
+                raise ConnectionError("gone without a close")
+            length = head[1] & 127
+            if length > 125:
+                length = int.from_bytes(self.file.read(2 if length == 126 else 8), "big")
+            body = self.file.read(length)
+            if head[0] & 15 == 8:
+                self.closed = int.from_bytes(body[:2], "big")
+                return None
+            if head[0] & 15 == 1:
+                return json.loads(body)
+
+    def last_events(self):
+        """Names of the events up to the close."""
+        names = []
+        while (message := self.next()) is not None:
+            names.append(message.get("event"))
+        return names
+
+
+PROVIDER = r'''
+import json, sys, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    """A model that never ends, or that calls one tool: `exec` with what it was asked to run."""
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *_): pass
+    def chunk(self, value):
+        data = value if isinstance(value, bytes) else f"data: {json.dumps(value)}\n\n".encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data)); self.wfile.flush()
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200); self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked"); self.end_headers()
+        base = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+        def delta(delta, end=None): self.chunk({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": end}]})
+        text = json.dumps(body["messages"])
+        if "think for ever" in text:
+            delta({"role": "assistant", "content": "well"})
+            try:
+                while True: time.sleep(1); self.chunk(b": still thinking\n\n")
+            except OSError: return
+        results = [m for m in body["messages"] if m["role"] == "tool"]
+        if results:
+            delta({"role": "assistant", "content": "tool said: " + json.dumps(results[-1]["content"])[:400]})
+            delta({}, "stop")
+        else:
+            ask = text.split("RUN[")[-1].split("]RUN")[0]
+            call = {"index": 0, "id": "t1", "type": "function",
+                    "function": {"name": "exec", "arguments": json.dumps({"command": ask})}}
+            delta({"role": "assistant", "tool_calls": [call]}); delta({}, "tool_calls")
+        self.chunk({**base, "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}})
+        self.chunk(b"data: [DONE]\n\n"); self.chunk(b"")
+ThreadingHTTPServer.request_queue_size = 256
+ThreadingHTTPServer(("127.0.0.1", 18080), Handler).serve_forever()
+'''
+
+
+def model_host():
+    """Starts PROVIDER in the machine; returns the configuration that uses it."""
+    write_file("/opt/provider.py", PROVIDER, root=True)
+    sh("systemctl reset-failed provider 2>/dev/null; systemctl is-active -q provider || systemd-run -q --unit provider -p User=claw /usr/bin/python3 /opt/provider.py", root=True)
+    with network():
+        until(lambda: socket.create_connection(("127.0.0.1", 18080), 1).close() is None, 20, "model host")
+    model = {"id": "m", "name": "m", "contextWindow": 128000, "maxTokens": 4096, "reasoning": False,
+             "input": ["text"], "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}}
+    return {
+        "gateway": {"mode": "local", "port": PORT, "auth": {"mode": "token", "token": "known-to-the-tests"}},
+        "models": {"providers": {"lab": {"baseUrl": "http://127.0.0.1:18080/v1", "apiKey": "none",
+                                         "api": "openai-completions", "models": [model]}}},
+        "agents": {"defaults": {"model": {"primary": "lab/m"}, "maxConcurrent": 60}},
+    }

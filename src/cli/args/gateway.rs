@@ -8,6 +8,15 @@ use crate::base::secret::Secret;
 use crate::cli::args::rpc::Rpc;
 use crate::cli::args::service::{ActionArgs, InstallArgs};
 use crate::gateway::RunOptions;
+use crate::gateway::force::Reach;
+
+/// How `gateway run` ends; part of the contract with service managers.
+const EXIT_STATUS: &str = "Exit status:
+  0   stopped in order
+  1   refused in a terminal, or not everything ended in time
+  75  refused under a service manager for a reason that may pass; it tries again
+  78  refused under a service manager for good: another gateway has the place
+  79  nobody talked for as long as --idle-exit says";
 
 /// `openclaw gateway`: without a subcommand it runs the gateway.
 #[derive(Debug, Clone, Args)]
@@ -46,6 +55,7 @@ pub enum GatewayCommand {
 
 /// Flags of `gateway run`.
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = EXIT_STATUS)]
 pub struct RunArgs {
     /// Port of the WebSocket and HTTP listener
     #[arg(long, value_name = "port")]
@@ -80,9 +90,9 @@ pub struct RunArgs {
     /// With --dev: delete the development configuration, sessions and workspace first
     #[arg(long)]
     pub reset: bool,
-    /// Stop whatever listens on the port first
-    #[arg(long)]
-    pub force: bool,
+    /// Stop your other gateway on the port first; with =any whatever program listens there
+    #[arg(long, value_name = "whom", num_args = 0..=1, require_equals = true, default_missing_value = "gateway")]
+    pub force: Option<Whom>,
     /// Log in detail
     #[arg(long)]
     pub verbose: bool,
@@ -101,6 +111,25 @@ pub struct RunArgs {
     /// File of the raw stream events
     #[arg(long, value_name = "path")]
     pub raw_stream_path: Option<PathBuf>,
+    /// End when nobody has talked for so long, for example 15m; a socket unit starts it again
+    #[arg(long, value_name = "duration")]
+    pub idle_exit: Option<String>,
+}
+
+/// Value of `--force`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Whom {
+    Gateway,
+    Any,
+}
+
+impl Whom {
+    fn reach(self) -> Reach {
+        match self {
+            Self::Gateway => Reach::Gateway,
+            Self::Any => Reach::Any,
+        }
+    }
 }
 
 impl RunArgs {
@@ -119,13 +148,14 @@ impl RunArgs {
             allow_unconfigured: self.allow_unconfigured || before.allow_unconfigured,
             dev: self.dev || before.dev,
             reset: self.reset || before.reset,
-            force: self.force || before.force,
+            force: self.force.or(before.force),
             verbose: self.verbose || before.verbose,
             cli_backend_logs: self.cli_backend_logs || before.cli_backend_logs,
             ws_log: self.ws_log.or(before.ws_log),
             compact: self.compact || before.compact,
             raw_stream: self.raw_stream || before.raw_stream,
             raw_stream_path: self.raw_stream_path.or(before.raw_stream_path),
+            idle_exit: self.idle_exit.or(before.idle_exit),
         }
     }
 
@@ -142,13 +172,14 @@ impl RunArgs {
             allow_unconfigured: self.allow_unconfigured,
             dev: self.dev,
             reset: self.reset,
-            force: self.force,
+            force: self.force.map(Whom::reach),
             verbose: self.verbose,
             cli_backend_logs: self.cli_backend_logs,
             ws_log: self.ws_log,
             compact: self.compact,
             raw_stream: self.raw_stream,
             raw_stream_path: self.raw_stream_path,
+            idle_exit: self.idle_exit,
         }
     }
 }
@@ -197,6 +228,9 @@ pub struct StatusArgs {
     /// Exit with 1 unless the gateway answers a call
     #[arg(long)]
     pub require_rpc: bool,
+    /// Exit with 0 if it is well, 1 if it is unhealthy, 3 if it is stopped, 4 if there is no service
+    #[arg(long)]
+    pub exit_code: bool,
     /// Look for system-wide services too
     #[arg(long)]
     pub deep: bool,

@@ -9,6 +9,7 @@ use crate::cli::commands::dev::{self, Reset};
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::config::Snapshot;
+use crate::config::gate::StartRefusal;
 use crate::gateway::RunOptions;
 use crate::gateway::process::{self, Ended, Process};
 use crate::lifecycle::child;
@@ -16,6 +17,7 @@ use crate::logging::{self, Redaction};
 use crate::profile::paths;
 use crate::supervise::activation;
 use crate::supervise::signals::Signals;
+use crate::supervise::spec::IDLE_STATUS;
 
 /// Threads that serve; more of them wait than work.
 const MAX_WORKERS: usize = 8;
@@ -23,22 +25,51 @@ const MAX_WORKERS: usize = 8;
 /// Runs the gateway to its end.
 pub fn run(context: &Context, args: RunArgs) -> CommandResult {
     let options = args.into_options();
-    if options.reset && !is_dev(context, &options) {
-        return Err(Failure::new("Use --reset with --dev."));
+    match refuse(context, &options) {
+        Some(refusal) => stay(context, options, Failure::new(refusal)),
+        None => serve(context, options, None),
     }
+}
+
+/// What arguments like these mean for a process that a socket unit started:
+/// leaving would have it started again by every client, so it stays and says
+/// why. Anywhere else they are the end.
+pub fn misused(context: &Context, failure: Failure) -> CommandResult {
+    stay(context, RunOptions::default(), failure)
+}
+
+fn stay(context: &Context, options: RunOptions, failure: Failure) -> CommandResult {
+    if activation::is_activated(&context.env) {
+        let text = failure.to_string();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<&str> = lines.collect();
+        serve(context, options, Some(StartRefusal::plain([lines.join("; ")])))
+    } else {
+        Err(failure)
+    }
+}
+
+/// Flags that cannot be meant.
+fn refuse(context: &Context, options: &RunOptions) -> Option<&'static str> {
+    if options.reset && !is_dev(context, options) {
+        return Some("Use --reset with --dev.");
+    }
+    let style = options.ws_log.as_deref();
+    style
+        .is_some_and(|style| !matches!(style, "auto" | "full" | "compact"))
+        .then_some("Invalid --ws-log (use \"auto\", \"full\", \"compact\")")
+}
+
+fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) -> CommandResult {
     if is_dev(context, &options) {
         let reset = if options.reset { Reset::Yes } else { Reset::No };
         for line in dev::prepare(context, reset)? {
             context.ui.err(&format!("{line}\n"));
         }
     }
-    if let Some(style) = options.ws_log.as_deref()
-        && !matches!(style, "auto" | "full" | "compact")
-    {
-        return Err(Failure::new("Invalid --ws-log (use \"auto\", \"full\", \"compact\")"));
-    }
     let inherited = activation::inherited_listeners(&context.env)
-        .map_err(|err| Failure::new(err.to_string()))?;
+        // They will be as unusable the next time.
+        .map_err(|err| Failure::with_code(err.to_string(), 78))?;
     let snapshot = context.config().clone();
     let log_file = logging::init(&log_options(context, &snapshot, &options))
         .map_err(|err| Failure::new(format!("{err}")))?;
@@ -51,8 +82,13 @@ pub fn run(context: &Context, args: RunArgs) -> CommandResult {
         .map_err(|err| Failure::new(format!("starting the runtime: {err}")))?;
     let env = Arc::clone(&snapshot.env);
     let asked = options.clone();
-    let setup =
-        Process { env: (*context.env).clone(), paths: context.paths.clone(), options, inherited };
+    let setup = Process {
+        env: (*context.env).clone(),
+        paths: context.paths.clone(),
+        options,
+        inherited,
+        refusal,
+    };
     let ended = runtime.block_on(async {
         let signals = Signals::install()
             .map_err(|err| Failure::new(format!("installing signal handlers: {err}")))?;
@@ -60,11 +96,12 @@ pub fn run(context: &Context, args: RunArgs) -> CommandResult {
         for flag in without_effect(&asked) {
             tracing::warn!("{flag} has no effect in this gateway yet");
         }
-        match process::run(setup, snapshot, signals).await {
+        match Box::pin(process::run(setup, snapshot, signals)).await {
             Ended::Done { clean: true } => Ok(Outcome::default()),
             Ended::Done { clean: false } => {
                 Err(Failure::with_code("shutdown timed out; exiting without full cleanup", 1))
             }
+            Ended::Idle => Ok(Outcome::default().with_code(IDLE_STATUS)),
             Ended::Restart => Err(restart_in_place()),
             Ended::Refused(err) => Err(Failure::with_code(err.to_string(), err.exit_code(&env))),
         }

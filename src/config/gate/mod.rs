@@ -8,7 +8,7 @@
 mod bind;
 mod flags;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
@@ -110,6 +110,13 @@ pub struct Serving {
     pub notices: Vec<String>,
     /// Lines to log at WARN.
     pub warnings: Vec<String>,
+}
+
+impl Serving {
+    /// Hosts and port together.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.hosts.iter().map(|host| SocketAddr::new(*host, self.port)).collect()
+    }
 }
 
 /// A start that must not happen.

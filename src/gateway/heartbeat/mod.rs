@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use plan::Plan;
-pub use runner::start;
+pub use runner::{beats, start};
 
 /// Switch, last result and the bell of the heartbeat task.
 #[derive(Debug)]

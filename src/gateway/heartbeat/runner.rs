@@ -61,6 +61,11 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
     }
 }
 
+/// Whether any agent's heart beats.
+pub fn beats(state: &State) -> bool {
+    state.services.heartbeats.is_enabled() && !plans(state).is_empty()
+}
+
 /// Agents whose heart beats, with their period in milliseconds.
 fn plans(state: &State) -> Vec<(String, u64)> {
     let snapshot = state.config.load();

@@ -13,6 +13,11 @@ use crate::gateway::http::prepared::Prepared;
 use crate::gateway::http::reply::{self, Answer};
 use crate::gateway::state::Phase;
 
+/// Whether a path is asked by monitors rather than by people and programs.
+pub fn is_probe(path: &str) -> bool {
+    matches!(path, "/health" | "/healthz" | "/ready" | "/readyz")
+}
+
 /// `/health` and `/healthz`.
 pub fn live(method: &Method) -> Answer {
     if let Some(refusal) = wrong_method(method) {

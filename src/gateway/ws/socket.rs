@@ -236,6 +236,7 @@ fn welcome(
     if is_probe(&caller) {
         tracing::debug!(conn_id, remote = %peer.client_ip, "probe connected");
     } else {
+        state.talks.count();
         tracing::info!(
             conn_id,
             client = caller.client.label(),

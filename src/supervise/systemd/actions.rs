@@ -5,7 +5,6 @@
 //! reports what the manager says afterwards, not what was asked for.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 
 use crate::supervise::listeners::{self, Owner, PortUse};
 use crate::supervise::manager::{
@@ -278,9 +277,7 @@ impl SystemdService {
         let Err(ManageError::Command { .. }) = &asked else { return asked };
         let Ok((service, socket)) = self.show() else { return asked };
         if socket.get("Result") == "resources" {
-            let path = self.socket_path();
-            let (unit, _) = self.read_unit(&path, &[]);
-            let taken = unit.map(|unit| taken(&listen_addresses(&unit))).unwrap_or_default();
+            let taken = taken(&self.armed_addresses(&socket));
             if let Some((addresses, owners)) = first_conflict(taken) {
                 return Err(ManageError::PortTaken { addresses, owners });
             }
@@ -328,12 +325,7 @@ impl SystemdService {
     ) -> Result<(), ManageError> {
         let addresses: Vec<SocketAddr> =
             spec.listen.iter().filter_map(|address| address.parse().ok()).collect();
-        let armed: Vec<SocketAddr> = if socket.is_up() {
-            let (unit, _) = self.read_unit(Path::new(socket.get("FragmentPath")), &[]);
-            unit.map(|unit| listen_addresses(&unit)).unwrap_or_default()
-        } else {
-            Vec::new()
-        };
+        let armed = if socket.is_up() { self.armed_addresses(socket) } else { Vec::new() };
         let wanted: Vec<SocketAddr> =
             addresses.into_iter().filter(|address| !armed.contains(address)).collect();
         let own_pid = service.get("MainPID");
@@ -422,10 +414,6 @@ fn needs_reload(unit: &Properties) -> bool {
     unit.get("NeedDaemonReload") == "yes"
 }
 
-fn listen_addresses(unit: &Unit) -> Vec<SocketAddr> {
-    unit.all("Socket", "ListenStream").iter().filter_map(|address| address.parse().ok()).collect()
-}
-
 /// The addresses that cannot be bound, with those who hold them.
 fn taken(addresses: &[SocketAddr]) -> Vec<(SocketAddr, Vec<Owner>)> {
     addresses
@@ -456,7 +444,7 @@ fn first_conflict(taken: Vec<(SocketAddr, Vec<Owner>)>) -> Option<(Vec<SocketAdd
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::rc::Rc;
 
     use super::*;

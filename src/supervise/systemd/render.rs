@@ -55,7 +55,7 @@ pub fn service(spec: &ServiceSpec, values: Values) -> Unit {
     set("TimeoutStopSec", STOP_TIMEOUT_SECS.to_string());
     set("WatchdogSec", WATCHDOG_SECS.to_string());
     for (key, value) in confinement(spec) {
-        set(key, (*value).to_owned());
+        set(key, value);
     }
     for (key, value) in &spec.env {
         let pair = format!("{key}={value}");
@@ -77,8 +77,8 @@ const LIFE: [(&str, &str); 9] = [
     ("Restart", "always"),
     // The official audit accepts no other value.
     ("RestartSec", "5"),
-    ("RestartPreventExitStatus", "78"),
-    ("SuccessExitStatus", "0 143"),
+    ("RestartPreventExitStatus", "78 79"),
+    ("SuccessExitStatus", "0 143 79"),
     ("TimeoutStartSec", "120"),
     ("KillMode", "mixed"),
     ("OOMPolicy", "continue"),
@@ -89,13 +89,19 @@ const LIFE: [(&str, &str); 9] = [
 /// Each command that an agent runs gets a control group of its own.
 const DELEGATE: (&str, &str) = ("Delegate", "yes");
 
-fn confinement(spec: &ServiceSpec) -> &'static [(&'static str, &'static str)] {
-    match spec.hardening {
-        Hardening::None => &[DELEGATE],
-        Hardening::Home => &[("ProtectSystem", "full"), DELEGATE],
+fn confinement(spec: &ServiceSpec) -> Vec<(&'static str, String)> {
+    let own: &[(&str, &str)] = match spec.hardening {
+        Hardening::None => return vec![(DELEGATE.0, DELEGATE.1.to_owned())],
+        Hardening::Home => &[DELEGATE],
         Hardening::Sealed if spec.names.base.ends_with('@') => &SEALED_TEMPLATE,
         Hardening::Sealed => &SEALED,
-    }
+    };
+    let fixed = own.iter().chain(&SHUT).chain([&("SystemCallFilter", SHUT_CALLS)]);
+    let mut all: Vec<(&str, String)> =
+        fixed.map(|(key, value)| (*key, (*value).to_owned())).collect();
+    let writable = spec.writable.iter();
+    all.extend(writable.map(|dir| ("ReadWritePaths", words::quote(&format!("-{dir}"), Use::List))));
+    all
 }
 
 macro_rules! sealed {
@@ -104,37 +110,44 @@ macro_rules! sealed {
             ("StateDirectory", $state),
             ("StateDirectoryMode", "0700"),
             ("WorkingDirectory", concat!("%S/", $state)),
-            ("ProtectSystem", "strict"),
             ("ProtectHome", "true"),
-            ("PrivateTmp", "true"),
-            ("PrivateDevices", "true"),
-            ("ProtectClock", "true"),
-            ("ProtectHostname", "true"),
-            ("ProtectControlGroups", "true"),
-            ("ProtectKernelLogs", "true"),
-            ("ProtectKernelModules", "true"),
-            ("ProtectKernelTunables", "true"),
-            ("ProtectProc", "invisible"),
             ("ProcSubset", "pid"),
-            ("NoNewPrivileges", "true"),
-            ("CapabilityBoundingSet", ""),
-            ("AmbientCapabilities", ""),
-            ("LockPersonality", "true"),
-            ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK"),
-            ("RestrictNamespaces", "true"),
-            ("RestrictRealtime", "true"),
-            ("RestrictSUIDSGID", "true"),
             ("RemoveIPC", "true"),
-            ("SystemCallArchitectures", "native"),
-            ("SystemCallFilter", "@system-service"),
-            ("SystemCallFilter", "~@privileged @resources"),
-            ("SystemCallErrorNumber", "EPERM"),
+            ("ProtectControlGroups", "true"),
         ]
     };
 }
 
-const SEALED: [(&str, &str); 28] = sealed!("openclaw");
-const SEALED_TEMPLATE: [(&str, &str); 28] = sealed!("openclaw/%i");
+const SEALED: [(&str, &str); 7] = sealed!("openclaw");
+const SEALED_TEMPLATE: [(&str, &str); 7] = sealed!("openclaw/%i");
+
+/// What no tool of an agent needs: the system is read-only, other processes and
+/// devices are out of sight, and no privilege can be gained. There is no
+/// `MemoryDenyWriteExecute=`, because tools may be programs with a compiler.
+const SHUT: [(&str, &str); 20] = [
+    ("ProtectSystem", "strict"),
+    ("PrivateTmp", "true"),
+    ("PrivateDevices", "true"),
+    ("ProtectClock", "true"),
+    ("ProtectHostname", "true"),
+    ("ProtectKernelLogs", "true"),
+    ("ProtectKernelModules", "true"),
+    ("ProtectKernelTunables", "true"),
+    ("ProtectProc", "invisible"),
+    ("NoNewPrivileges", "true"),
+    ("CapabilityBoundingSet", ""),
+    ("AmbientCapabilities", ""),
+    ("LockPersonality", "true"),
+    ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6 AF_NETLINK"),
+    ("RestrictNamespaces", "true"),
+    ("RestrictRealtime", "true"),
+    ("RestrictSUIDSGID", "true"),
+    ("SystemCallArchitectures", "native"),
+    ("SystemCallFilter", "@system-service"),
+    ("SystemCallErrorNumber", "EPERM"),
+];
+/// Calls of that group that no tool needs either.
+const SHUT_CALLS: &str = "~@privileged @resources";
 
 fn command_line(spec: &ServiceSpec, values: Values) -> String {
     let words = std::iter::once(&spec.program).chain(&spec.args);

@@ -2,6 +2,7 @@
 //! what the manager says about it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -154,8 +155,7 @@ impl SystemdService {
             "" => self.service_path(),
             path => PathBuf::from(path),
         };
-        let drop_ins: Vec<PathBuf> =
-            service.get("DropInPaths").split_whitespace().map(PathBuf::from).collect();
+        let drop_ins = drop_ins_of(service);
         let (unit, command) = self.read_unit(&fragment, &drop_ins);
         let audit = match (&unit, service.is_loaded()) {
             (Some(unit), true) => self.audit(unit, &fragment),
@@ -173,6 +173,7 @@ impl SystemdService {
                 result: some_text(service.get("Result")).filter(|result| result != "success"),
                 restarts: service.get("NRestarts").parse().ok(),
                 socket: socket.is_loaded().then(|| socket.get("SubState").to_owned()),
+                listen: if socket.is_loaded() { self.armed_addresses(socket) } else { Vec::new() },
                 drop_ins,
                 need_daemon_reload: service.get("NeedDaemonReload") == "yes",
                 linger: self.linger(),
@@ -211,6 +212,18 @@ impl SystemdService {
             }
         });
         (Some(unit), command)
+    }
+
+    /// Where the socket unit listens, drop-ins included.
+    pub(super) fn armed_addresses(&self, socket: &Properties) -> Vec<SocketAddr> {
+        let fragment = match socket.get("FragmentPath") {
+            "" => self.socket_path(),
+            path => PathBuf::from(path),
+        };
+        let (unit, _) = self.read_unit(&fragment, &drop_ins_of(socket));
+        let unit = unit.unwrap_or_default();
+        let addresses = unit.all("Socket", "ListenStream");
+        addresses.iter().filter_map(|address| address.parse().ok()).collect()
     }
 
     fn audit(&self, unit: &Unit, fragment: &Path) -> Vec<AuditIssue> {
@@ -252,6 +265,10 @@ impl SystemdService {
     }
 }
 
+fn drop_ins_of(unit: &Properties) -> Vec<PathBuf> {
+    unit.get("DropInPaths").split_whitespace().map(PathBuf::from).collect()
+}
+
 fn runtime_of(service: &Properties) -> Runtime {
     let state = service.get("ActiveState");
     let status = match state {
@@ -261,6 +278,16 @@ fn runtime_of(service: &Properties) -> Runtime {
     let result = service.get("Result");
     let restarts = service.get("NRestarts");
     let detail = match (state, result) {
+        _ if matches!(service.get("LoadState"), "bad-setting" | "error" | "masked") => {
+            let why = service.get("LoadError");
+            let why = why.split_once(' ').map_or("", |(_, text)| text);
+            let word = service.get("LoadState");
+            Some(if why.is_empty() {
+                format!("unit {word}")
+            } else {
+                format!("unit {word}: {why}")
+            })
+        }
         ("failed", "start-limit-hit") => Some(format!("start limit hit after {restarts} restarts")),
         ("failed", other) if other != "success" => Some(format!("failed: {other}")),
         _ => None,

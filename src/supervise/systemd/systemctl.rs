@@ -1,13 +1,15 @@
-//! Calls to `systemctl` and its relatives, with their failures understood.
+//! Calls to `systemctl` and its relatives, with their failures understood, and
+//! what the manager answers without them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::profile::env::Env;
 use crate::supervise::manager::ManageError;
 use crate::supervise::runner::{CommandLine, Finished, RunError, Runner};
 use crate::supervise::spec::STOP_TIMEOUT_SECS;
+use crate::supervise::systemd::bus::{self, BusError, Place};
 
 /// Longest wait for a change: a full drain, a start, and some air.
 pub const CHANGE_LIMIT: Duration = Duration::from_secs(STOP_TIMEOUT_SECS + 140);
@@ -18,6 +20,7 @@ pub struct Systemctl {
     runner: Box<dyn Runner>,
     system: bool,
     env: Vec<(String, String)>,
+    place: Place,
 }
 
 /// The properties of one unit.
@@ -47,36 +50,76 @@ impl Properties {
         matches!(self.get("ActiveState"), "active" | "activating" | "reloading" | "deactivating")
     }
 
+    fn known(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs.into_iter().filter(|(key, _)| PROPERTIES.contains(&key.as_str())).collect())
+    }
+
     fn parse(block: &str) -> Self {
         let pairs = block.lines().filter_map(|line| line.split_once('='));
         Self(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
     }
 }
 
-const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,\
-    DropInPaths,NeedDaemonReload,MainPID,ExecMainStatus,ExecMainCode,NRestarts,StatusText,\
-    TimeoutStopUSec,WatchdogUSec,Type,ActiveEnterTimestampMonotonic";
+const PROPERTIES: [&str; 18] = [
+    "ActiveState",
+    "DropInPaths",
+    "ExecMainCode",
+    "ExecMainStatus",
+    "FragmentPath",
+    "Id",
+    "LoadError",
+    "LoadState",
+    "MainPID",
+    "NRestarts",
+    "NeedDaemonReload",
+    "Result",
+    "StatusText",
+    "SubState",
+    "TimeoutStopUSec",
+    "Type",
+    "UnitFileState",
+    "WatchdogUSec",
+];
 
 impl Systemctl {
     /// A missing `XDG_RUNTIME_DIR` (cron, a bare service) is filled in when the
     /// user's runtime directory exists, because that alone is enough.
     pub fn new(runner: Box<dyn Runner>, system: bool, env: &Env) -> Self {
         let mut vars = Vec::new();
-        if !system && env.get("XDG_RUNTIME_DIR").is_none() {
-            let dir = format!("/run/user/{}", nix::unistd::geteuid());
-            if Path::new(&dir).is_dir() {
-                vars.push(("XDG_RUNTIME_DIR".to_owned(), dir));
-            }
-        }
-        Self { runner, system, env: vars }
+        let uid = nix::unistd::geteuid();
+        let runtime = env.get("XDG_RUNTIME_DIR").map_or_else(
+            || {
+                let dir = format!("/run/user/{uid}");
+                if !system && Path::new(&dir).is_dir() {
+                    vars.push(("XDG_RUNTIME_DIR".to_owned(), dir.clone()));
+                }
+                PathBuf::from(dir)
+            },
+            PathBuf::from,
+        );
+        let place = match (system, uid.is_root()) {
+            (false, _) => Place { path: runtime.join("systemd/private"), on_bus: false },
+            (true, true) => Place { path: "/run/systemd/private".into(), on_bus: false },
+            // The manager's own socket is root's; the bus is everybody's.
+            (true, false) => Place { path: "/run/dbus/system_bus_socket".into(), on_bus: true },
+        };
+        Self { runner, system, env: vars, place }
     }
 
     /// The properties of each unit, in the order asked for.
+    ///
+    /// `systemctl` is only asked where the manager's socket is not there: it
+    /// knows what to say about that.
     pub fn show(&self, units: &[&str]) -> Result<Vec<Properties>, ManageError> {
-        self.show_properties(units, PROPERTIES)
+        match bus::properties(&self.place, units, bus::ANSWER_LIMIT) {
+            Ok(found) => Ok(found.into_iter().map(Properties::known).collect()),
+            Err(BusError::Unreachable { .. }) => self.show_properties(units, &PROPERTIES.join(",")),
+            Err(err) => Err(err.into()),
+        }
     }
 
-    /// The same for a list of properties, separated by commas.
+    /// Properties as `systemctl show` prints them; the list is separated by
+    /// commas.
     pub fn show_properties(
         &self,
         units: &[&str],

@@ -4,8 +4,8 @@ import json
 import time
 
 from machine import (
-    SOCKET, UNIT, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid, network,
-    refused, sh, shown, until
+    PORT, SOCKET, UNIT, Client, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid,
+    model_host, network, refused, sh, shown, until, write_config
 )
 
 
@@ -84,3 +84,71 @@ def reload_does_not_restart():
     sh(f"systemctl --user reload {UNIT}")
     until(lambda: shown(UNIT, "ActiveState")["ActiveState"] == "active", 15, "active after reload")
     equal(main_pid(), before, "pid")
+
+
+@case(guarantee=8)
+def a_stop_under_load_tells_every_client_and_kills_nobody():
+    installed()
+    config = model_host()
+    write_config(json.dumps(config))
+    drop_in("90-stop", "[Service]\nTimeoutStopSec=20\n")
+    sh("openclaw gateway restart")
+    count, token = 50, config["gateway"]["auth"]["token"]
+    with network():
+        clients = [Client(token) for _ in range(count)]
+        sh("for n in $(seq %d); do openclaw gateway call agent --params "
+           "\"{\\\"message\\\":\\\"think for ever\\\",\\\"sessionKey\\\":\\\"agent:main:$n\\\",\\\"idempotencyKey\\\":\\\"r$n\\\"}\""
+           " >/dev/null & done; wait" % count)
+        until(lambda: running_turns() == count, 60, f"{count} runs under way")
+        began = time.monotonic()
+        sh("openclaw gateway stop")
+        took = time.monotonic() - began
+        endings = [(client.last_events(), client.closed) for client in clients]
+    silent = [events for events, _ in endings if "shutdown" not in events]
+    equal((len(silent), {code for _, code in endings}), (0, {1012}), "clients without a shutdown event, close codes")
+    equal(shown(UNIT, "Result")["Result"], "success", "result")
+    journal = lab("journal", "USER_UNIT=" + UNIT, "+", "_SYSTEMD_USER_UNIT=" + UNIT, "-o", "cat").stdout
+    if "SIGKILL" in journal:
+        raise AssertionError("something was killed")
+    equal(sh("pgrep -x openclaw || true").strip(), "", "processes left")
+    return f"{count} runs, {count} clients told, stop took {took:.1f} s (TimeoutStopSec=20)"
+
+
+def running_turns():
+    """Connections that the model host serves just now."""
+    return int(sh("ss -Htn state established '( sport = :18080 )' | wc -l").strip())
+
+
+@case(guarantee=21)
+def force_ends_only_a_gateway_of_the_same_user():
+    fresh()
+    sh(f"systemd-run --user -q --unit holder /usr/bin/python3 -m http.server --bind 127.0.0.1 {PORT}")
+    with network():
+        until(lambda: not refused(), 10, "holder")
+        done = sh("timeout 30 openclaw gateway run --force; echo status $?", check=False)
+        contains(done.stdout + done.stderr, "is not an OpenClaw gateway of this user; --force=any")
+        contains(done.stdout, "status 1")
+        equal(refused(), False, "the holder is gone")
+        start = "systemd-run --user -q --unit {} --setenv=PATH=$PATH bash -c 'unset INVOCATION_ID JOURNAL_STREAM; exec openclaw gateway run --force{}'"
+        sh(start.format("first", "=any"))
+        until(lambda: knock(2), 15, "serving in its place")
+        first = sh("pgrep -x openclaw").strip()
+        sh(start.format("second", ""))
+        until(lambda: first not in sh("pgrep -x openclaw || true").split() and knock(2), 20, "the other gateway took over")
+        sh("openclaw gateway stop")
+    sh("systemctl --user stop first second holder; systemctl --user reset-failed", check=False)
+
+
+@case()
+def restarts_at_the_same_time_are_one():
+    installed()
+    # A slow start, so that the others come while it is under way.
+    drop_in("90-slow", "[Service]\nExecStartPre=/bin/sleep 1\n")
+    began = int(sh("date +%s").strip())
+    sh("for n in 1 2 3 4 5 6 7 8; do openclaw gateway restart & done; wait")
+    starts = sh(f"journalctl --user -q -u {UNIT} --since=@{began} -o cat --no-pager | grep -c '^starting '").strip()
+    with network():
+        knock(5)
+    if int(starts) > 2:
+        raise AssertionError(f"8 requests made {starts} restarts")
+    return f"8 requests, {starts} restarts"

@@ -1,10 +1,12 @@
 """Reboots, lingering, the system service, several gateways on one host."""
 
 import json
+import shlex
+import time
 
 from machine import (
-    GOOD, UNIT, case, contains, equal, fresh, installed, knock, lab, network, refused, sh, shown,
-    until, write_config
+    GOOD, HERE, UNIT, UNITS, case, contains, equal, fresh, installed, knock, lab, model_host, network, refused,
+    sh, shown, until, write_config, write_file
 )
 
 
@@ -36,7 +38,9 @@ def the_system_service_runs_as_the_user_and_survives_a_reboot():
     home = "HOME=/home/claw "
     done = sh("openclaw gateway install --system --user claw; echo status $?", check=False)
     contains(done.stdout + done.stderr, "sudo")
-    sh(home + "openclaw gateway install --system --user claw", root=True)
+    # As after sudo: the home directory is root's, the files are the account's.
+    sh("SUDO_USER=claw openclaw gateway install --system --user claw", root=True)
+    contains(sh(f"cat /etc/systemd/system/{UNIT}"), "OPENCLAW_STATE_DIR=/home/claw/.openclaw")
     equal(sh(f"ps -o user= -p {shown(UNIT, 'MainPID', system=True)['MainPID']}").strip(), "claw", "account")
     with network():
         knock(5)
@@ -56,3 +60,93 @@ def without_lingering_install_switches_it_on():
     lab("reboot")
     with network():
         until(lambda: knock(5), 20, "after a reboot without a login")
+
+
+def exposure(unit):
+    """What `systemd-analyze security` thinks of a system unit."""
+    text = sh(f"systemd-analyze security --no-pager {unit} | tail -n 1", root=True)
+    return float(text.split(":")[1].split()[0])
+
+
+def verified(unit):
+    """Nothing that `systemd-analyze verify` says concerns our unit."""
+    done = sh(f"systemd-analyze verify {unit} 2>&1 | grep openclaw || true", root=True)
+    equal(done.strip(), "", f"systemd-analyze verify {unit}")
+
+
+def runs_a_tool(prefix, token, command, root=False):
+    """What an agent's `exec` tool printed."""
+    params = json.dumps({"message": f"RUN[{command}]RUN", "agentId": "main", "sessionKey": "agent:main:tool",
+                         "idempotencyKey": str(time.monotonic())})
+    call = (f"{prefix} openclaw gateway call agent --expect-final --timeout 60000 --json --token {token} "
+            f"--url ws://127.0.0.1:18789 --params {shlex.quote(params)}")
+    return sh(call, root=root)
+
+
+@case()
+def the_unit_for_the_host_is_shut_and_agents_run_tools_in_their_workspace():
+    fresh()
+    config = model_host()
+    config["tools"] = {"exec": {"security": "full", "ask": "off"}}
+    write_config(json.dumps(config))
+    sh("openclaw gateway install --system --user claw", root=True)
+    verified(UNIT)
+    score = exposure(UNIT)
+    said = runs_a_tool("", config["gateway"]["auth"]["token"],
+                       "echo made > proof.txt; pwd; touch /etc/x || echo shut; touch /usr/x || echo shut")
+    contains(said, "shut\\\\nshut")
+    equal(sh("cat ~/.openclaw/workspace/proof.txt").strip(), "made", "what the tool wrote")
+    sh("openclaw gateway uninstall --system", root=True)
+    if score > 2.0:
+        raise AssertionError(f"exposure {score}")
+    return f"exposure {score}"
+
+
+@case()
+def the_templates_start_for_a_user_and_for_the_host():
+    fresh()
+    sh("openclaw gateway uninstall", check=False)
+    lab("exec", "--root", "--", "ln", "-sf", "/usr/local/bin/openclaw", "/usr/bin/openclaw")
+    for scope in ("user", "system"):
+        for file in sorted((HERE.parent.parent / "systemd" / scope).iterdir()):
+            write_file(f"/etc/systemd/{scope}/{file.name}", file.read_text(), root=True)
+    sh("id openclaw || useradd --system --home-dir /var/lib/openclaw --shell /usr/sbin/nologin openclaw; systemctl daemon-reload",
+       root=True)
+    sh("systemctl --user daemon-reload; mkdir -p ~/.openclaw-19001; systemctl --user enable -q --now openclaw-gateway@19001.socket")
+    with network():
+        knock(15, port=19001)
+    equal(shown("openclaw-gateway@19001.service", "ActiveState")["ActiveState"], "active", "user template")
+    contains(sh("ls ~/.openclaw-19001"), "gateway.lock")
+    sh("systemctl --user disable -q --now openclaw-gateway@19001.socket openclaw-gateway@19001.service")
+
+    sh("systemctl enable -q --now openclaw-gateway@19002.socket", root=True)
+    with network():
+        knock(15, port=19002)
+    template = "openclaw-gateway@19002.service"
+    equal(shown(template, "ActiveState", system=True)["ActiveState"], "active", "system template")
+    contains(sh("ls /var/lib/openclaw/19002", root=True), "gateway.lock")
+    verified(template)
+    score = exposure(template)
+    sh("systemctl disable -q --now openclaw-gateway@19002.socket openclaw-gateway@19002.service", root=True)
+
+    sh("rm -rf /var/lib/openclaw /usr/bin/openclaw /etc/systemd/*/openclaw-gateway*; "
+       "systemctl daemon-reload", root=True)
+    sh("systemctl --user daemon-reload")
+    if score > 2.0:
+        raise AssertionError(f"exposure {score}")
+    return f"exposure of the template {score}"
+
+
+@case(guarantee=15)
+def a_service_in_both_scopes_is_shown_and_refused():
+    installed()
+    done = sh("openclaw gateway install --system --user claw; echo status $?", root=True, check=False)
+    contains(done.stdout + done.stderr, "runs this gateway already")
+    contains(done.stdout, "status 1")
+    sh(f"cp {UNITS}/{UNIT} /etc/systemd/system/{UNIT}; systemctl daemon-reload", root=True)
+    text = sh("openclaw gateway status 2>&1")
+    contains(text, "Other gateway-like services detected")
+    contains(text, f"unit: /etc/systemd/system/{UNIT}")
+    extra = json.loads(sh("openclaw gateway status --json"))["extraServices"]
+    equal([(one["label"], one["scope"]) for one in extra], [(UNIT, "system")], "extraServices")
+    sh(f"rm /etc/systemd/system/{UNIT}; systemctl daemon-reload", root=True)

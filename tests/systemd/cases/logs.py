@@ -1,8 +1,12 @@
 """The journal, and `openclaw logs`."""
 
 import json
+import re
 
-from machine import UNIT, case, contains, equal, installed, lab, sh
+from machine import (
+    GOOD, HERE, UNIT, case, contains, equal, http, installed, lab, main_pid, network, sh, shown, until,
+    write_config
+)
 
 
 @case()
@@ -24,3 +28,86 @@ def logs_work_while_the_gateway_is_down():
     sh("openclaw gateway stop")
     text = sh("openclaw logs --plain --limit 20", check=False)
     contains(text.stdout + text.stderr, "listening on")
+
+
+@case()
+def every_event_of_a_life_has_its_message_id():
+    installed()
+    ids = dict(re.findall(r"\| `([\w-]+)` \| `([0-9a-f]{32})` \|", (HERE.parent.parent / "docs/service.md").read_text()))
+    began = sh("date +%s").strip()
+    found = lambda event: sh(f"journalctl --user -q --since=@{began} MESSAGE_ID={ids[event]} -o cat --no-pager").strip()
+    sh("openclaw gateway restart; systemctl --user reload openclaw-gateway.service; openclaw gateway stop")
+    write_config('{"gateway": {"mode": "remote"}}')
+    sh("openclaw gateway start", check=False)
+    write_config(GOOD)
+    with network():
+        until(lambda: "200" in http("/healthz", 2)[:15], 10, "serving after the fix")
+    events = ["starting", "listening", "ready", "reloading", "stopping", "stopped", "blocked"]
+    for event in events:
+        until(lambda: found(event), 5, f"an entry for {event}")
+    entry = json.loads(sh(f"journalctl --user -q --since=@{began} MESSAGE_ID={ids['blocked']} -o json -n 1 --no-pager"))
+    equal((entry["OPENCLAW_EVENT"], entry["PRIORITY"]), ("blocked", "3"), "fields")
+    return f"{', '.join(events)}"
+
+
+@case()
+def clients_and_methods_are_fields_of_their_own():
+    installed()
+    sh("openclaw gateway call health")
+    entries = [json.loads(line) for line in sh("journalctl --user -q -u openclaw-gateway -o json --no-pager -n 100").splitlines()]
+    fields = {key for entry in entries for key in entry if key.startswith("OPENCLAW_")}
+    for wanted in ("OPENCLAW_CONN_ID", "OPENCLAW_REMOTE", "OPENCLAW_CLIENT", "OPENCLAW_PROFILE"):
+        if wanted not in fields:
+            raise AssertionError(f"no {wanted} among {sorted(fields)}")
+    return ", ".join(sorted(fields))
+
+
+@case(guarantee=19)
+def a_follower_sees_every_line_once_over_restarts_and_a_crash():
+    installed()
+    sh("openclaw logs --limit 1 --json >/dev/null")
+    sh("systemd-run --user -q --unit follower -p StandardOutput=file:/home/claw/followed -p StandardError=file:/home/claw/follow.err "
+       "/usr/local/bin/openclaw logs --follow --json --interval 100 --limit 5000 --max-bytes 1000000")
+    until(lambda: sh("wc -l < ~/followed").strip() not in ("", "0"), 20, "first lines")
+    for n in range(6):
+        sh(f"kill -9 {main_pid()}" if n == 3 else "openclaw gateway restart", check=False)
+        until(lambda: shown(UNIT, "ActiveState")["ActiveState"] == "active", 20, "up again")
+    sh("openclaw gateway stop")
+    sh("openclaw gateway start")
+    last = "the last line of this test"
+    file = sh("ls -t ~/.openclaw/logs/openclaw-*.log | head -n 1").strip()
+    sh(f"echo '{{\"1\":\"{last}\",\"time\":\"x\"}}' >> {file}")
+    until(lambda: last in sh("tail -n 3 ~/followed"), 60, "the last line")
+    sh("systemctl --user stop follower")
+    followed = [json.loads(line) for line in sh("cat ~/followed").splitlines()]
+    lines = [line["raw"] for line in followed if line["type"] in ("log", "raw")]
+    whole = sh(f"cat {file}").splitlines()
+    first = whole.index(lines[0])
+    equal(lines, whole[first:first + len(lines)], "lines in order, none missing, none twice")
+    notices = [line["message"] for line in followed if line["type"] == "notice"]
+    equal(notices, [], "notices")
+    return f"{len(lines)} lines over 6 restarts, one of them a kill -9, and a stop"
+
+
+@case(guarantee=19)
+def without_a_log_file_the_journal_is_read():
+    installed()
+    sh("openclaw gateway stop; rm -f ~/.openclaw/logs/openclaw-*.log")
+    done = sh("openclaw logs --plain --limit 50")
+    contains(done, "journal of openclaw-gateway.service")
+    contains(done, "listening on ws://127.0.0.1:18789")
+    limited = sh("openclaw logs --json --limit 3").splitlines()
+    equal([json.loads(line)["type"] for line in limited], ["meta", "log", "log", "log"], "json")
+
+
+@case()
+def options_of_logs_do_what_they_say():
+    installed()
+    equal(len(sh("openclaw logs --plain --limit 2").splitlines()), 3, "heading and two lines")
+    utc = sh("TZ=Asia/Tokyo openclaw logs --plain --limit 1").splitlines()[-1].split()[0]
+    local = sh("TZ=Asia/Tokyo openclaw logs --plain --limit 1 --local-time").splitlines()[-1].split()[0]
+    equal(local[-6:], "+09:00", f"local time beside {utc}")
+    contains(sh("openclaw logs --json --limit 5 --max-bytes 300 2>&1"), "Log tail truncated (increase --max-bytes).")
+    done = sh("openclaw logs --interval nothing; echo status $?", check=False)
+    contains(done.stderr + done.stdout, "--interval")
+    contains(done.stdout, "status 1")

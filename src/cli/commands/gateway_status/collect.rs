@@ -14,6 +14,8 @@ use crate::cli::ui::Failure;
 use crate::client::target;
 use crate::client::{Caller, Expect};
 use crate::config::{Issue, Snapshot};
+use crate::supervise::activation::{self, Mismatch};
+use crate::supervise::addresses;
 use crate::supervise::host::{self, Choice};
 use crate::supervise::listeners::{self, Listener, PortUse};
 use crate::supervise::report::{RunState, ServiceCommand, ServiceReport};
@@ -31,6 +33,9 @@ pub struct Report {
     pub rpc: Option<Rpc>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// The socket unit and the configuration name different addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_mismatch: Option<Mismatch>,
     pub extra_services: Vec<ExtraService>,
 }
 
@@ -137,6 +142,8 @@ pub fn collect(
         let service = host::manager(env, paths, Choice::Existing).report();
         (service, looking.join())
     });
+    let mut service = service;
+    service.details.duplicate = host::duplicate(env, paths, service.details.scope == "system");
     let on_cli_port = on_cli_port.unwrap_or_else(|panic| resume_unwind(panic));
     let variables = service.command.iter().flat_map(|command| command.environment.iter());
     let daemon =
@@ -146,7 +153,9 @@ pub fn collect(
     let gateway = gateway(daemon.config(), args.url.as_deref(), port, service_port.is_some());
 
     let mut notice = String::new();
-    let rpc = if args.no_probe {
+    // A look must not wake a gateway that sleeps behind its socket.
+    let asleep = is_asleep(&service) && !args.require_rpc && args.url.is_none();
+    let rpc = if args.no_probe || asleep {
         None
     } else {
         let result = probe(&daemon, args, before, &gateway.probe_url, limit)?;
@@ -182,6 +191,9 @@ pub fn collect(
     let (cli, own) = (config_file(context.config()), config_file(daemon.config()));
     let mismatch = cli.path != own.path;
     let extra_services = extra_services(&service);
+    let wanted = addresses::wanted(&daemon.config().config.gateway, port.port).unwrap_or_default();
+    let socket_mismatch = activation::mismatch(&service.details.listen, &wanted)
+        .filter(|found| !found.inherited.is_empty() && !found.wanted.is_empty());
     let report = Report {
         config: Configs { cli, daemon: own, mismatch },
         gateway,
@@ -189,10 +201,17 @@ pub fn collect(
         port,
         rpc,
         health,
+        socket_mismatch,
         extra_services,
         service,
     };
     Ok((report, notice))
+}
+
+/// Not running, and started by whoever connects.
+pub fn is_asleep(service: &ServiceReport) -> bool {
+    service.runtime.status == RunState::Stopped
+        && service.details.socket.as_deref() == Some("listening")
 }
 
 /// One connection; with `--require-rpc` one call on it.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::commands::gateway_status::collect::{ConfigFile, Port, Report};
+use crate::cli::commands::gateway_status::collect::{ConfigFile, Port, Report, is_asleep};
 use crate::cli::commands::logs;
 use crate::cli::context::Context;
 use crate::cli::ui::Outcome;
@@ -138,6 +138,11 @@ fn runtime(page: &mut Outcome, report: &Report) {
         page.say(format!("Service says: {text}"));
     }
     let Some(rpc) = &report.rpc else {
+        if is_asleep(&report.service) {
+            page.say(
+                "RPC probe: skipped (the socket is armed; the next client starts the gateway)",
+            );
+        }
         page.say("");
         return;
     };
@@ -176,6 +181,8 @@ fn troubles(page: &mut Outcome, report: &Report, around: &Surroundings) {
         page.warn("systemd user services unavailable.");
         around.unavailable.iter().for_each(|hint| page.warn(hint));
         page.say("");
+    } else if is_asleep(service) && service.details.result.is_none() {
+        // That is how it sleeps after an idle exit.
     } else if service.summary.loaded && service.runtime.status == RunState::Stopped {
         page.warn("Service is loaded but not running (likely exited immediately).");
         page.warn(format!("File logs: {}", around.log_file.display()));
@@ -203,6 +210,9 @@ fn troubles(page: &mut Outcome, report: &Report, around: &Surroundings) {
             "Note: CLI config resolves gateway port={} ({}).",
             port.port, port.status
         ));
+    }
+    if let Some(mismatch) = &report.socket_mismatch {
+        page.warn(format!("Note: {mismatch}"));
     }
     if !report.extra_services.is_empty() {
         page.warn("Other gateway-like services detected (best effort):");

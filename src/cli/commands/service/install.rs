@@ -1,5 +1,7 @@
 //! `gateway install`: from configuration and flags to a [`ServiceSpec`].
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::cli::args::service::InstallArgs;
@@ -19,6 +21,10 @@ use crate::supervise::spec::{
 /// Installs, or says why not.
 pub(super) fn run(context: &Context, args: &InstallArgs) -> Said {
     let said = Said::of("install");
+    let context = &match of_account(context, args) {
+        Ok(context) => context,
+        Err(problem) => return said.failed(problem),
+    };
     match prepare(context, args) {
         Err(problem) => said.failed(problem),
         Ok(plan) if args.dry_run => dry_run(said, &plan),
@@ -31,6 +37,30 @@ pub(super) fn run(context: &Context, args: &InstallArgs) -> Said {
             }
         }
     }
+}
+
+/// The host as the account sees it that will run the gateway: its files are in
+/// that account's home, not in root's.
+fn of_account(context: &Context, args: &InstallArgs) -> Result<Context, String> {
+    if !args.system {
+        return Ok(context.with_variables([]));
+    }
+    let account = account(args)?;
+    let own_home = context.paths.home.clone();
+    if account.uid == nix::unistd::geteuid() || own_home == account.dir {
+        return Ok(context.with_variables([]));
+    }
+    let home = account.dir.to_string_lossy().into_owned();
+    // What `--profile` derived from root's home moves along.
+    let moved: Vec<(&str, String)> = ["OPENCLAW_STATE_DIR", "OPENCLAW_CONFIG_PATH"]
+        .into_iter()
+        .filter_map(|key| {
+            let rest = Path::new(context.env.get(key)?).strip_prefix(&own_home).ok()?;
+            Some((key, account.dir.join(rest).to_string_lossy().into_owned()))
+        })
+        .collect();
+    let variables = moved.iter().map(|(key, value)| (*key, value.as_str()));
+    Ok(context.with_variables(variables.chain([("HOME", home.as_str())])))
 }
 
 struct Plan {
@@ -68,6 +98,7 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
         return Err("Gateway install blocked: gateway.auth.token is a SecretRef; change what it refers to instead of passing --token.".into());
     }
     if !args.dry_run {
+        refuse_foreign_edit(context, args, wanted_port, &snapshot)?;
         snapshot = persist(context, args, wanted_port, snapshot, &mut warnings)?;
     }
     let port = wanted_port.unwrap_or_else(|| configured_port(context, &snapshot));
@@ -79,7 +110,7 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
             ));
         }
     }
-    let scope = if args.system { Scope::System { user: account(args)? } } else { Scope::User };
+    let scope = if args.system { Scope::System { user: account(args)?.name } } else { Scope::User };
     let listen = addresses::wanted(&snapshot.config.gateway, port)?;
     let program = host::program().map_err(|err| format!("finding this program: {err}"))?;
     let spec = ServiceSpec::for_host(&SpecInput {
@@ -99,6 +130,36 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
         ));
     }
     Ok(Plan { manager: host::manager(env, &context.paths, choice), spec, warnings })
+}
+
+/// Root does not write into another account's configuration: the file would
+/// belong to root and the gateway could not read it.
+fn refuse_foreign_edit(
+    context: &Context,
+    args: &InstallArgs,
+    port: Option<u16>,
+    snapshot: &Snapshot,
+) -> Result<(), String> {
+    if !args.system || account(args)?.uid == nix::unistd::geteuid() {
+        return Ok(());
+    }
+    let user = account(args)?.name;
+    let command = |key: &str, value: &str| {
+        format!(
+            "Gateway install blocked: {key} belongs into the configuration of {user}. Run as {user}: {} config set {key} {value}",
+            context.program()
+        )
+    };
+    let gateway = &snapshot.config.gateway;
+    if let Some(port) = port.filter(|port| gateway.port != Some(u32::from(*port))) {
+        return Err(command("gateway.port", &port.to_string()));
+    }
+    match &args.token {
+        Some(token) if gateway.auth.token != Some(json!(token)) => {
+            Err(command("gateway.auth.token", "TOKEN"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes port and token where the service and every client read them. A copy
@@ -197,13 +258,10 @@ fn parse_port(text: &str) -> Result<u16, String> {
 }
 
 /// The account that runs a system service: named, else the one behind sudo.
-fn account(args: &InstallArgs) -> Result<String, String> {
-    let name = match &args.user {
-        Some(name) => name.clone(),
-        None => return Err("--system needs --user NAME: the account that runs the gateway".into()),
+fn account(args: &InstallArgs) -> Result<nix::unistd::User, String> {
+    let Some(name) = &args.user else {
+        return Err("--system needs --user NAME: the account that runs the gateway".into());
     };
-    match nix::unistd::User::from_name(&name) {
-        Ok(Some(_)) => Ok(name),
-        _ => Err(format!("there is no account named {name}")),
-    }
+    let found = nix::unistd::User::from_name(name).ok().flatten();
+    found.ok_or_else(|| format!("there is no account named {name}"))
 }

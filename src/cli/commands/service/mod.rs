@@ -51,7 +51,7 @@ fn inherit(args: &InstallArgs, before: &RunArgs) -> InstallArgs {
     let mut args = args.clone();
     args.port = args.port.or_else(|| before.port.clone());
     args.token = args.token.or_else(|| before.token.clone());
-    args.force |= before.force;
+    args.force |= before.force.is_some();
     args
 }
 
@@ -110,11 +110,12 @@ pub fn stop(context: &Context, args: &ActionArgs) -> CommandResult {
         Ok(Stopped::AlreadyStopped) => said
             .done("stopped", format!("{} already stopped: {}", sentence(noun), manager.target()))
             .with_service(manager.summary()),
-        Ok(Stopped::NotInstalled) => match unmanaged::stop(port(context)) {
+        Ok(Stopped::NotInstalled) => match unmanaged::stop(port(context), &manager.target()) {
             Some(text) => said.done("stopped", text).with_service(manager.summary()),
             None => not_loaded(said, context, manager.as_ref(), false),
         },
-        Err(err) if is_unavailable(&err) => match unmanaged::stop(port(context)) {
+        Err(err) if is_unavailable(&err) => match unmanaged::stop(port(context), &manager.target())
+        {
             Some(text) => said.done("stopped", text),
             None => failed(said, context, "stop", &err),
         },
@@ -135,21 +136,23 @@ pub fn restart(context: &Context, args: &ActionArgs) -> CommandResult {
     let manager = manager(context, args.system);
     let noun = manager.noun();
     let turn = unmanaged::take_turn(&context.paths.state);
-    let said = match turn.joined(|| manager.restart()) {
+    let said = match turn.joined(|| manager.restart(), || manager.start()) {
         Ok(Restarted::Restarted) => said
             .done("restarted", format!("Restarted {noun}: {}", manager.target()))
             .with_service(manager.summary()),
         Ok(Restarted::Scheduled) => said
             .done("scheduled", "restart scheduled, gateway will restart momentarily".to_owned())
             .with_service(manager.summary()),
-        Ok(Restarted::NotInstalled) => match unmanaged::restart(port(context)) {
+        Ok(Restarted::NotInstalled) => match unmanaged::restart(port(context), &manager.target()) {
             Some(text) => said.done("restarted", text).with_service(manager.summary()),
             None => not_loaded(said, context, manager.as_ref(), true),
         },
-        Err(err) if is_unavailable(&err) => match unmanaged::restart(port(context)) {
-            Some(text) => said.done("restarted", text),
-            None => failed(said, context, "restart", &err),
-        },
+        Err(err) if is_unavailable(&err) => {
+            match unmanaged::restart(port(context), &manager.target()) {
+                Some(text) => said.done("restarted", text),
+                None => failed(said, context, "restart", &err),
+            }
+        }
         Err(err) => failed(said, context, "restart", &err),
     };
     Ok(said.finish(args.json))

@@ -10,15 +10,15 @@ use nix::unistd::Pid;
 
 use crate::base::backoff::Backoff;
 use crate::supervise::listeners::{self, Owner, PortUse};
-use crate::supervise::manager::{ManageError, Restarted};
+use crate::supervise::manager::{ManageError, Restarted, Started};
 use crate::supervise::runner::{HostRunner, Runner as _};
 
 /// Longest wait for a gateway to drain and end.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Asks the gateway on `port` to stop and waits until it is gone.
-pub(super) fn stop(port: u16) -> Option<String> {
-    let owner = gateway_on(port)?;
+pub(super) fn stop(port: u16, unit: &str) -> Option<String> {
+    let owner = gateway_on(port, unit)?;
     kill(Pid::from_raw(owner.pid), Signal::SIGTERM).ok()?;
     let gone = wait_until(|| Owner::of(owner.pid).is_none_or(|now| !now.is_gateway()));
     let pid = owner.pid;
@@ -32,16 +32,20 @@ pub(super) fn stop(port: u16) -> Option<String> {
 }
 
 /// Asks the gateway on `port` to start over in place.
-pub(super) fn restart(port: u16) -> Option<String> {
-    let owner = gateway_on(port)?;
+pub(super) fn restart(port: u16, unit: &str) -> Option<String> {
+    let owner = gateway_on(port, unit)?;
     kill(Pid::from_raw(owner.pid), Signal::SIGUSR1).ok()?;
     Some(format!("Gateway restart signal sent to unmanaged process on port {port}: {}.", owner.pid))
 }
 
-fn gateway_on(port: u16) -> Option<Owner> {
+/// The gateway on `port`, unless it runs in `unit`: a manager that cannot be
+/// asked just now looks after that one.
+fn gateway_on(port: u16, unit: &str) -> Option<Owner> {
     let PortUse::Busy(found) = listeners::inspect(port) else { return None };
     let mut owners = found.into_iter().flat_map(|listener| listener.owners);
-    owners.find(|owner| owner.is_own_gateway() && !owner.is_service_manager())
+    owners.find(|owner| {
+        owner.is_own_gateway() && !owner.is_service_manager() && owner.unit.as_deref() != Some(unit)
+    })
 }
 
 fn wait_until(done: impl Fn() -> bool) -> bool {
@@ -60,7 +64,7 @@ fn wait_until(done: impl Fn() -> bool) -> bool {
 }
 
 /// Restart requests of one profile run one after the other; those that waited
-/// for a running one share its result.
+/// for a running one only look how it ended.
 #[derive(Debug)]
 pub(super) struct Turn {
     lock: Option<File>,
@@ -84,12 +88,20 @@ pub(super) fn take_turn(state: &Path) -> Turn {
 }
 
 impl Turn {
-    /// Runs `restart` unless another one finished while this one waited.
+    /// Runs `restart`, or `look` if another one finished while this one waited.
     pub(super) fn joined(
         self,
         restart: impl FnOnce() -> Result<Restarted, ManageError>,
+        look: impl FnOnce() -> Result<Started, ManageError>,
     ) -> Result<Restarted, ManageError> {
-        let outcome = if self.waited { Ok(Restarted::Restarted) } else { restart() };
+        let outcome = if self.waited {
+            look().map(|found| match found {
+                Started::NotInstalled => Restarted::NotInstalled,
+                Started::Started | Started::AlreadyRunning => Restarted::Restarted,
+            })
+        } else {
+            restart()
+        };
         drop(self.lock);
         outcome
     }
@@ -104,18 +116,36 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = take_turn(dir.path());
         let path = dir.path().to_owned();
-        let second =
-            std::thread::spawn(move || take_turn(&path).joined(|| panic!("restarted twice")));
+        let look = || Ok(Started::AlreadyRunning);
+        let second = std::thread::spawn(move || {
+            take_turn(&path).joined(|| panic!("restarted twice"), look).unwrap()
+        });
         // The second thread can only finish after this one gives its turn up.
-        assert_eq!(first.joined(|| Ok(Restarted::Restarted)).unwrap(), Restarted::Restarted);
-        drop(second.join());
+        let waits = || {
+            while !second_waits(dir.path()) {
+                std::thread::yield_now();
+            }
+            Ok(Restarted::Restarted)
+        };
+        assert_eq!(first.joined(waits, look).unwrap(), Restarted::Restarted);
+        assert_eq!(second.join().unwrap(), Restarted::Restarted);
+    }
+
+    /// Whether another thread of this process waits for the lock.
+    fn second_waits(state: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let inode = std::fs::metadata(state.join("restart.lock")).unwrap().ino();
+        let waiting = format!(":{inode} ");
+        let locks =
+            std::fs::read_to_string("/proc/locks").unwrap_or_else(|_| format!("-> {waiting}"));
+        locks.lines().any(|line| line.contains("->") && line.contains(&waiting))
     }
 
     #[test]
     fn a_foreign_listener_is_left_alone() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let foreign = gateway_on(port);
+        let foreign = gateway_on(port, "x.service");
         // The test binary is called `openclaw-…`; only its own process may match.
         assert!(foreign.is_none_or(|owner| owner.pid.unsigned_abs() == std::process::id()));
     }
