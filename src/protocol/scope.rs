@@ -156,6 +156,7 @@ pub fn required(method: &str) -> Scope {
         | "sessions.usage.timeseries"
         | "sessions.usage.logs"
         | "cron.list"
+        | "cron.get"
         | "cron.status"
         | "cron.runs"
         | "gateway.identity.get"

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::base::hex;
 use crate::gateway::cron::job::Job;
 use crate::gateway::cron::{Cron, CronError, runner, store};
 use crate::gateway::rpc::params::{blocking, flag, text, texts, uint};
@@ -33,7 +35,29 @@ async fn list(call: Call) -> Reply {
     blocking(move || {
         let jobs = selected(cron(&call).jobs()?, &call.params);
         let default = if jobs.is_empty() { PAGE } else { jobs.len() };
-        Ok(page("jobs", jobs.iter().map(|job| json!(job)).collect(), &call.params, default))
+        let rows: Vec<Value> = jobs.iter().map(|job| json!(job)).collect();
+        let revision = (call.caller.protocol >= 4).then(|| revision(&rows));
+        let mut answer = page("jobs", rows, &call.params, default);
+        if let Some(revision) = revision {
+            answer["snapshotRevision"] = revision.into();
+        }
+        Ok(answer)
+    })
+    .await
+}
+
+/// By which clients of protocol 4 notice that the jobs changed between two pages.
+fn revision(rows: &[Value]) -> String {
+    hex::encode(&Sha256::digest(json!(rows).to_string()))
+}
+
+/// One job, for clients of protocol 4.
+pub(super) async fn get(call: Call) -> Reply {
+    blocking(move || {
+        let id = id_of(&call)?;
+        let job = cron(&call).jobs()?.into_iter().find(|job| job.id == id);
+        job.map(|job| json!(job))
+            .ok_or_else(|| ErrorShape::invalid(format!("automation not found: {id}")))
     })
     .await
 }

@@ -56,7 +56,7 @@ pub fn route(caller: &Caller, request: &Request) -> Verdict {
         let role = caller.role.as_str();
         return Verdict::WrongRole(ErrorShape::invalid(format!("unauthorized role: {role}")));
     }
-    let scope = scope::required(method);
+    let scope = required(caller, request);
     let exempt = method == "health" || caller.role == Role::Node;
     if !exempt && !caller.scopes.allow(scope) {
         return Verdict::Refuse(missing_scope(caller, scope));
@@ -71,6 +71,20 @@ pub fn route(caller: &Caller, request: &Request) -> Verdict {
         }
     }
     Verdict::Run(row)
+}
+
+/// The scope that a request asks for. To name a session, or to choose its
+/// model, is no matter of administration in protocol 4.
+fn required(caller: &Caller, request: &Request) -> Scope {
+    const ORGANISING: [&str; 6] = ["key", "agentId", "label", "model", "thinkingLevel", "fastMode"];
+    let organises = || {
+        let keys = request.params.as_object().map(|fields| fields.keys());
+        keys.is_some_and(|mut keys| keys.all(|key| ORGANISING.contains(&key.as_str())))
+    };
+    if caller.protocol >= 4 && request.method == "sessions.patch" && organises() {
+        return Scope::Write;
+    }
+    scope::required(&request.method)
 }
 
 /// Runs a routed request to its end.
@@ -196,6 +210,17 @@ mod tests {
         for (who, method, expected) in cases {
             assert_eq!(refusal(who, method, json!({})), expected, "{method}");
         }
+    }
+
+    #[test]
+    fn in_protocol_four_a_writer_names_sessions_but_sets_nothing_else() {
+        let name = json!({"key": "main", "label": "Errands"});
+        let elevate = json!({"key": "main", "label": "x", "elevatedLevel": "on"});
+        let writer = caller(4, Role::Operator, &["operator.write"]);
+        assert_eq!(refusal(&writer, "sessions.patch", name.clone()), "run");
+        assert!(refusal(&writer, "sessions.patch", elevate).contains("missing scope"));
+        let older = caller(3, Role::Operator, &["operator.write"]);
+        assert!(refusal(&older, "sessions.patch", name).contains("missing scope"));
     }
 
     #[test]

@@ -13,12 +13,13 @@ use crate::agents::sessions::{HistoryParams, ListParams};
 use crate::base::id::SessionKey;
 use crate::gateway::approvals::{Desk, Ticket};
 use crate::gateway::rpc::params::text;
-use crate::gateway::rpc::{Call, Method, Reply, tools};
+use crate::gateway::rpc::{Call, Method, Reply, cron, tools};
 use crate::protocol::error::ErrorShape;
 
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "chat.startup", run: |call| Box::pin(chat_startup(call)) },
     Method { name: "chat.metadata", run: |call| Box::pin(chat_metadata(call)) },
+    Method { name: "cron.get", run: |call| Box::pin(cron::get(call)) },
     Method { name: "sessions.describe", run: |call| Box::pin(describe(call)) },
     Method {
         name: "exec.approval.list",

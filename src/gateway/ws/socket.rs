@@ -30,7 +30,8 @@ use crate::protocol::frame::{self, EventText, Request, close};
 use crate::protocol::scope::{Role, Scope};
 
 /// How long a socket may take from accept to `hello-ok`.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What clients of protocol 4 count on; those of protocol 3 expect ten seconds and do not mind.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long we wait for the peer to close after we did.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a request may still take once the gateway ends.
