@@ -5,3 +5,5 @@ pub mod activate;
 pub mod plist;
 pub mod service;
 pub mod settings;
+#[cfg(test)]
+mod tests;

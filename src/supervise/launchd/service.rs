@@ -37,24 +37,24 @@ const BOOTSTRAP_ATTEMPTS: usize = 5;
 /// The LaunchAgent of a profile.
 #[derive(Debug)]
 pub struct LaunchAgent {
-    runner: Box<dyn Runner>,
-    program: String,
+    pub(super) runner: Box<dyn Runner>,
+    pub(super) program: String,
     names: ServiceNames,
     /// `gui/501`
-    domain: String,
+    pub(super) domain: String,
     home: PathBuf,
     clock: Box<dyn Clock>,
     /// The job of the process asking, when it runs as one.
-    own_label: Option<String>,
-    env: Vec<(String, String)>,
+    pub(super) own_label: Option<String>,
+    pub(super) env: Vec<(String, String)>,
 }
 
 /// What `launchctl print` tells about a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Job {
-    state: String,
-    pid: Option<i32>,
-    last_exit: Option<i32>,
+pub(super) struct Job {
+    pub(super) state: String,
+    pub(super) pid: Option<i32>,
+    pub(super) last_exit: Option<i32>,
 }
 
 impl LaunchAgent {
@@ -97,17 +97,22 @@ impl LaunchAgent {
         if done.ok() {
             return Ok(());
         }
-        let said = done.said().to_owned();
-        if said.contains("125") || said.contains("omain does not support specified action") {
-            return Err(ManageError::NoGuiSession { detail: said });
-        }
-        Err(ManageError::Command { command: format!("launchctl {}", args.join(" ")), said })
+        Err(refusal(args, done.said()))
     }
 
     /// `None` when launchd does not know the job.
     fn job(&self) -> Result<Option<Job>, ManageError> {
-        let done = self.run(&["print", &self.service_target()])?;
-        Ok(done.ok().then(|| Job::parse(&done.stdout)))
+        let args = ["print", &self.service_target()];
+        let done = self.run(&args)?;
+        if done.ok() {
+            return Ok(Some(Job::parse(&done.stdout)));
+        }
+        // 113 is launchd's number for a job it has not got. Anything else is no
+        // answer, and no answer is not the same as "stopped".
+        if done.code == Some(113) || done.said().contains("ould not find service") {
+            return Ok(None);
+        }
+        Err(refusal(&args, done.said()))
     }
 
     /// Loads the job; a refusal that may pass is asked again.
@@ -164,12 +169,16 @@ impl LaunchAgent {
         if self.job()?.is_none() {
             return Ok(false);
         }
-        self.change(&["bootout", &self.service_target()])?;
-        self.settle(|job| job.is_none())?;
-        Ok(true)
+        // A job that takes its time to end is refused for now and goes all the same.
+        let asked = self.change(&["bootout", &self.service_target()]);
+        match (asked, self.settle(|job| job.is_none())) {
+            (_, Ok(())) => Ok(true),
+            (Err(refused), Err(_)) => Err(refused),
+            (Ok(()), Err(stays)) => Err(stays),
+        }
     }
 
-    fn read(&self) -> Option<Dictionary> {
+    pub(super) fn read(&self) -> Option<Dictionary> {
         agent::parse(&fs::read(self.path()).ok()?).ok()
     }
 
@@ -193,6 +202,31 @@ impl LaunchAgent {
         })
     }
 
+    /// Puts the file back, and the job that was loaded from it.
+    fn roll_back(
+        &self,
+        mut written: Transaction,
+        was_loaded: bool,
+        problem: ManageError,
+    ) -> ManageError {
+        let (changed, had_previous) = (written.changed(), written.had_previous());
+        written.undo();
+        if !changed {
+            return problem;
+        }
+        // What launchd took from the new file must not stay.
+        let out = self.take_out();
+        if !had_previous || !was_loaded {
+            return problem;
+        }
+        match out.and_then(|_| self.bootstrap()) {
+            Ok(()) => ManageError::RolledBack { problem: Box::new(problem) },
+            Err(also) => {
+                ManageError::RollbackFailed { problem: Box::new(problem), also: Box::new(also) }
+            }
+        }
+    }
+
     fn check_port(&self, spec: &ServiceSpec) -> Result<(), ManageError> {
         if self.job()?.is_some() {
             return Ok(());
@@ -208,8 +242,16 @@ impl LaunchAgent {
     }
 }
 
+fn refusal(args: &[&str], said: &str) -> ManageError {
+    if said.contains("failed: 125:") || said.contains("omain does not support specified action") {
+        return ManageError::NoGuiSession { detail: said.to_owned() };
+    }
+    let command = format!("launchctl {}", args.join(" "));
+    ManageError::Command { command, said: said.to_owned() }
+}
+
 impl Job {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let field = |name: &str| {
             text.lines().find_map(|line| {
                 let (key, value) = line.split_once('=')?;
@@ -301,18 +343,7 @@ impl ServiceManager for LaunchAgent {
             self.settle_running()
         };
         if let Err(problem) = attempt() {
-            let had_previous = written.had_previous();
-            written.undo();
-            if had_previous && loaded && self.job()?.is_none() {
-                return Err(match self.bootstrap() {
-                    Ok(()) => ManageError::RolledBack { problem: Box::new(problem) },
-                    Err(also) => ManageError::RollbackFailed {
-                        problem: Box::new(problem),
-                        also: Box::new(also),
-                    },
-                });
-            }
-            return Err(problem);
+            return Err(self.roll_back(written, loaded, problem));
         }
         let mut done = installed(InstallOutcome::Installed);
         done.backups = std::mem::take(&mut written.backups);
@@ -431,186 +462,5 @@ fn same(left: &Value, right: &Value) -> bool {
                     .all(|(key, value)| right.get(key).is_some_and(|other| same(value, other)))
         }
         _ => left == right,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::*;
-    use crate::base::clock::SystemClock;
-    use crate::profile::paths::Paths;
-    use crate::supervise::runner::HostRunner;
-    use crate::supervise::spec::{Scope, SpecInput};
-
-    struct Mac {
-        dir: tempfile::TempDir,
-        agent: LaunchAgent,
-    }
-
-    fn mac() -> Mac {
-        let dir = tempfile::tempdir().unwrap();
-        let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/launchd/launchctl");
-        assert_ne!(fs::metadata(&fake).unwrap().permissions().mode() & 0o100, 0);
-        let env: Env = [("HOME", dir.path().to_str().unwrap())].into_iter().collect();
-        let names = ServiceNames::of_profile(None);
-        let mut agent = LaunchAgent::new(Box::new(HostRunner), &env, names, Box::new(SystemClock));
-        agent.program = fake.to_string_lossy().into_owned();
-        let state = dir.path().join("launchd").to_string_lossy().into_owned();
-        fs::create_dir(&state).unwrap();
-        agent.env = vec![("FAKE_LAUNCHD".into(), state)];
-        Mac { dir, agent }
-    }
-
-    impl Mac {
-        fn spec(&self, port: u16) -> ServiceSpec {
-            let env: Env = [("HOME", self.dir.path().to_str().unwrap())].into_iter().collect();
-            ServiceSpec::for_host(&SpecInput {
-                env: &env,
-                paths: &Paths::resolve(&env),
-                scope: Scope::User,
-                program: Path::new("/opt/homebrew/bin/openclaw"),
-                port,
-                listen: &[std::net::SocketAddr::from(([127, 0, 0, 1], port))],
-            })
-        }
-
-        fn install(&self) -> Installed {
-            self.agent.install(&self.spec(free_port()), Force::No).unwrap()
-        }
-
-        fn fail(&self, verb: &str, how: &str) {
-            fs::write(self.dir.path().join("launchd").join(format!("fail-{verb}")), how).unwrap();
-        }
-
-        fn changes(&self) -> Vec<String> {
-            let log = fs::read_to_string(self.dir.path().join("launchd/log")).unwrap();
-            let domain = self.agent.domain.clone();
-            log.lines()
-                .filter(|line| !line.starts_with("print"))
-                .map(|line| line.replace(&domain, "D").replace("ai.openclaw.gateway", "L"))
-                .map(|line| line.split(" /").next().unwrap().to_owned())
-                .collect()
-        }
-    }
-
-    fn free_port() -> u16 {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-    }
-
-    #[test]
-    fn a_first_install_loads_and_runs_the_agent() {
-        let mac = mac();
-        assert_eq!(mac.install().outcome, InstallOutcome::Installed);
-        assert_eq!(mac.changes(), ["enable D/L", "bootstrap D"]);
-        let report = mac.agent.report();
-        assert!(report.summary.loaded);
-        assert_eq!(report.runtime.status, RunState::Running);
-        assert!(report.config_audit.ok, "{:?}", report.config_audit);
-        assert!(report.command.unwrap().port().is_some());
-    }
-
-    #[test]
-    fn a_loaded_agent_stays_and_its_drift_is_told() {
-        let mac = mac();
-        let port = free_port();
-        mac.agent.install(&mac.spec(port), Force::No).unwrap();
-        let again = mac.agent.install(&mac.spec(port), Force::No).unwrap();
-        assert_eq!(again.outcome, InstallOutcome::AlreadyInstalled { drift: Vec::new() });
-        let mut edited = mac.agent.read().unwrap();
-        edited.insert("Nice".into(), Value::Integer(5.into()));
-        edited.remove("ExitTimeOut");
-        let mut text = Vec::new();
-        Value::Dictionary(edited).to_writer_xml(&mut text).unwrap();
-        fs::write(mac.agent.path(), text).unwrap();
-        let again = mac.agent.install(&mac.spec(port), Force::No).unwrap();
-        let InstallOutcome::AlreadyInstalled { drift } = again.outcome else { panic!() };
-        let messages: Vec<&str> = drift.iter().map(|drift| drift.message.as_str()).collect();
-        assert_eq!(messages, ["ExitTimeOut is missing", "Nice was added"]);
-    }
-
-    #[test]
-    fn restart_never_takes_the_job_out() {
-        let mac = mac();
-        mac.install();
-        let before = mac.agent.report().runtime.pid;
-        assert_eq!(mac.agent.restart().unwrap(), Restarted::Restarted);
-        assert_ne!(mac.agent.report().runtime.pid, before);
-        assert_eq!(mac.changes().last().unwrap(), "kickstart -k D/L");
-    }
-
-    #[test]
-    fn stop_and_start_are_inverse_and_repeatable() {
-        let mac = mac();
-        assert_eq!(mac.agent.stop().unwrap(), Stopped::NotInstalled);
-        assert_eq!(mac.agent.start().unwrap(), Started::NotInstalled);
-        mac.install();
-        assert_eq!(mac.agent.start().unwrap(), Started::AlreadyRunning);
-        assert_eq!(mac.agent.stop().unwrap(), Stopped::Stopped);
-        assert_eq!(mac.agent.stop().unwrap(), Stopped::AlreadyStopped);
-        assert!(!mac.agent.report().summary.loaded);
-        assert_eq!(mac.agent.start().unwrap(), Started::Started);
-        assert!(mac.agent.report().summary.loaded);
-    }
-
-    #[test]
-    fn a_passing_refusal_is_asked_again() {
-        let mac = mac();
-        mac.fail("bootstrap", "2 5 Bootstrap failed: 5: Input/output error");
-        assert_eq!(mac.install().outcome, InstallOutcome::Installed);
-        let attempts = mac.changes().iter().filter(|line| line.starts_with("bootstrap")).count();
-        assert_eq!(attempts, 3);
-    }
-
-    #[test]
-    fn a_session_without_a_screen_explains_itself() {
-        let mac = mac();
-        mac.fail(
-            "bootstrap",
-            "1 125 Bootstrap failed: 125: Domain does not support specified action",
-        );
-        let err = mac.agent.install(&mac.spec(free_port()), Force::No).unwrap_err();
-        assert!(matches!(err, ManageError::NoGuiSession { .. }), "{err}");
-        assert!(!mac.agent.path().exists());
-    }
-
-    #[test]
-    fn a_failed_replacement_brings_the_previous_agent_back() {
-        let mac = mac();
-        mac.install();
-        let before = fs::read(mac.agent.path()).unwrap();
-        mac.fail("bootstrap", "5 109 Bootstrap failed: 109: Invalid property list");
-        let err = mac.agent.install(&mac.spec(free_port()), Force::Yes).unwrap_err();
-        assert!(matches!(err, ManageError::RolledBack { .. }), "{err}");
-        assert_eq!(fs::read(mac.agent.path()).unwrap(), before);
-        assert_eq!(mac.agent.report().runtime.status, RunState::Running);
-    }
-
-    #[test]
-    fn uninstall_moves_the_agent_to_the_trash() {
-        let mac = mac();
-        mac.install();
-        let gone = mac.agent.uninstall().unwrap();
-        assert!(gone.stopped);
-        assert!(!mac.agent.path().exists());
-        assert!(mac.dir.path().join(".Trash/ai.openclaw.gateway.plist").exists());
-        let again = mac.agent.uninstall().unwrap();
-        assert!(!again.stopped && again.removed.is_empty());
-    }
-
-    #[test]
-    fn an_agent_loaded_without_its_file_is_recognised() {
-        let mac = mac();
-        mac.install();
-        fs::remove_file(mac.agent.path()).unwrap();
-        assert!(mac.agent.report().runtime.cached_label);
-    }
-
-    #[test]
-    fn the_job_that_exited_tells_its_status() {
-        let text = "gui/501/x = {\n\tstate = not running\n\tlast exit code = 78: EX_CONFIG\n}\n";
-        let job = Job::parse(text);
-        assert_eq!((job.state.as_str(), job.last_exit), ("not running", Some(78)));
     }
 }
