@@ -80,11 +80,13 @@ impl Reporter {
     }
 
     fn emit(&self, body: RunBody<'_>) {
+        // A line of the transcript is told of, but counts no event of the run.
+        let step = u64::from(!matches!(body, RunBody::Message { .. }));
         let event = RunEvent {
             run_id: &self.run_id,
             session_key: self.session_key.as_ref(),
             agent: &self.agent,
-            seq: self.seq.fetch_add(1, Ordering::AcqRel) + 1,
+            seq: self.seq.fetch_add(step, Ordering::AcqRel) + step,
             ts: self.clock.now_ms(),
             body,
         };

@@ -203,6 +203,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         clock: Arc::clone(&clock),
         sink: Arc::new(metrics::Counted { metrics: Arc::clone(&metrics), next: Arc::clone(&runs) }),
     });
+    runs.show_rows(agents.sessions().rows());
     let state = Arc::new(State {
         port: addresses.first().map_or(plan.port, SocketAddr::port),
         started_at: clock.now_ms(),

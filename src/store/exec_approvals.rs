@@ -77,6 +77,14 @@ pub fn read(state_dir: &Path) -> io::Result<Reading> {
     })
 }
 
+/// As [`read`]; a missing file is created, so that editors of it have a hash
+/// to name.
+pub fn read_or_create(state_dir: &Path) -> Result<Reading, ReplaceError> {
+    let fail = |source| ReplaceError::File { path: path(state_dir), source };
+    let current = read(state_dir).map_err(fail)?;
+    if current.exists { Ok(current) } else { replace(state_dir, Value::Null, None) }
+}
+
 /// Replaces the file. `base_hash` must name what is on disk, unless nothing is.
 pub fn replace(
     state_dir: &Path,

@@ -6,8 +6,10 @@
 
 mod cli;
 mod gateway;
+mod hostile;
 mod http;
 mod malformed;
 mod providers;
+mod replay;
 mod stop;
 mod support;

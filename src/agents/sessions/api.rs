@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Weak;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -119,7 +120,23 @@ pub struct Sessions {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// The rows of sessions, for whoever the agents report to: it does not keep
+/// them alive.
+#[derive(Debug)]
+pub struct Rows(Weak<Inner>);
+
+impl Rows {
+    /// As [`Sessions::snapshot_now`].
+    pub fn snapshot(&self, key: &SessionKey) -> Option<Value> {
+        Sessions { inner: self.0.upgrade()? }.snapshot_now(key)
+    }
+}
+
 impl Sessions {
+    pub fn rows(&self) -> Rows {
+        Rows(Arc::downgrade(&self.inner))
+    }
+
     /// The stored spelling of a key that a client typed.
     pub fn canonical(&self, typed: &str) -> SessionKey {
         canonical(&self.inner.config.load().config, None, typed)

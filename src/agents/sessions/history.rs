@@ -64,6 +64,10 @@ pub(crate) fn shape_one(stored: Stored, max_chars: usize) -> Value {
         let total = cost["total"].clone();
         *cost = json!({"total": total});
     }
+    if let Some(fields) = message.as_object_mut() {
+        // What a tool kept for itself: working directories, whole outputs.
+        fields.shift_remove("details");
+    }
     cut_texts(&mut message, max_chars);
     let label = message.as_object_mut().and_then(|fields| fields.shift_remove("senderLabel"));
     message["__openclaw"] = json!({"id": stored.id, "seq": stored.seq});

@@ -36,6 +36,7 @@ pub use api::ListParams;
 pub use api::PreviewParams;
 pub use api::ResetReason;
 pub use api::ResolveParams;
+pub use api::Rows;
 pub use api::SessionError;
 pub use api::Sessions;
 pub use entry::Entry;

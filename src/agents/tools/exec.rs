@@ -13,6 +13,9 @@ use crate::agents::providers::ToolSpec;
 use crate::agents::tools::Tool;
 use crate::agents::tools::ToolContext;
 use crate::agents::tools::ToolResult;
+use crate::agents::tools::consent;
+use crate::agents::tools::consent::Ask;
+use crate::agents::tools::consent::Security;
 use crate::agents::tools::number_argument;
 use crate::agents::tools::processes::Exit;
 use crate::agents::tools::processes::Launch;
@@ -84,12 +87,14 @@ async fn run(context: &ToolContext, arguments: &Value) -> Result<ToolResult, Str
         "" | "auto" | "gateway" => {}
         other => return Err(format!("exec host={other} is not available on this gateway")),
     }
-    permit(context, arguments)?;
+    let cwd = directory(context, arguments)?;
+    let (security, ask) = policy(context, arguments);
+    consent::obtain(context, command, &cwd, security, ask).await?;
     let background = arguments["background"].as_bool().unwrap_or(false);
     let launch = Launch {
         agent: context.agent.clone(),
         command: command.to_owned(),
-        cwd: directory(context, arguments)?,
+        cwd,
         env: extra_env(arguments)?,
         timeout: timeout(context, arguments),
         interactive: background,
@@ -138,33 +143,26 @@ fn exec_setting<'a>(context: &'a ToolContext, name: &str) -> Option<&'a Value> {
     own.or_else(|| config.tools.get("exec")?.get(name))
 }
 
-/// Refuses what the policy does not let through without someone's consent.
-fn permit(context: &ToolContext, arguments: &Value) -> Result<(), String> {
+/// What applies to a call: the session's setting, else the agent's, and the
+/// call itself may only be stricter.
+fn policy(context: &ToolContext, arguments: &Value) -> (Security, Ask) {
     let entry = context.session_key.as_ref().and_then(|key| {
         let store = context.inner.stores.of(&context.snapshot.config, &context.agent);
         store.get(key.as_str())
     });
-    let strictest = |name: &str, field: &str, order: &[&str]| {
-        let rank = |text: Option<&str>| {
-            text.and_then(|text| order.iter().position(|level| *level == text.trim()))
-        };
-        let set = rank(entry.as_ref().and_then(|entry| entry.text(field)))
-            .or_else(|| rank(exec_setting(context, name).and_then(Value::as_str)))
-            .unwrap_or(0);
-        set.max(rank(text_argument(arguments, &[name])).unwrap_or(0))
+    let set = |name: &str, field: &str| {
+        let own = entry.as_ref().and_then(|entry| entry.text(field)).map(str::to_owned);
+        own.or_else(|| exec_setting(context, name)?.as_str().map(str::to_owned))
     };
-    let security = strictest("security", "execSecurity", &["full", "allowlist", "deny"]);
-    let ask = strictest("ask", "execAsk", &["off", "on-miss", "always"]);
-    match (security, ask) {
-        (2, _) => Err("exec denied: host=gateway security=deny".to_owned()),
-        (1, _) => {
-            Err("exec denied: security=allowlist, and the command has no approval".to_owned())
-        }
-        (_, 2) => {
-            Err("exec denied: ask=always, and nobody can be asked on this surface".to_owned())
-        }
-        _ => Ok(()),
-    }
+    let asked = |name: &str| text_argument(arguments, &[name]);
+    let security = set("security", "execSecurity").and_then(|text| Security::parse(&text));
+    let ask = set("ask", "execAsk").and_then(|text| Ask::parse(&text));
+    let security = security.unwrap_or(Security::Full);
+    let ask = ask.unwrap_or(Ask::Off);
+    (
+        asked("security").and_then(Security::parse).map_or(security, |asked| asked.max(security)),
+        asked("ask").and_then(Ask::parse).map_or(ask, |asked| asked.max(ask)),
+    )
 }
 
 fn directory(context: &ToolContext, arguments: &Value) -> Result<std::path::PathBuf, String> {

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod confine;
+mod consent;
 mod control;
 mod exec;
 mod files;

@@ -3,6 +3,7 @@
 
 pub mod limiter;
 pub mod proxy;
+pub mod tailscale;
 
 use std::fmt;
 

@@ -4,12 +4,13 @@
 //! cumulative and sent at most every [`CHAT_EVERY_MS`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use crate::agents::sessions::Rows;
 use crate::agents::{EventSink, RunBody, RunEvent, RunOutcome};
 use crate::base::id::SessionKey;
 use crate::gateway::events::Bus;
@@ -25,6 +26,7 @@ pub struct RunEvents {
     bus: Arc<Bus>,
     runs: Mutex<HashMap<String, Run>>,
     active: watch::Sender<usize>,
+    rows: OnceLock<Rows>,
 }
 
 /// How a run is shown.
@@ -54,7 +56,21 @@ struct Run {
 
 impl RunEvents {
     pub fn new(bus: Arc<Bus>) -> Self {
-        Self { bus, runs: Mutex::default(), active: watch::Sender::new(0) }
+        let active = watch::Sender::new(0);
+        Self { bus, runs: Mutex::default(), active, rows: OnceLock::new() }
+    }
+
+    /// From here on, what is told of a session shows its row.
+    pub fn show_rows(&self, rows: Rows) {
+        self.rows.get_or_init(|| rows);
+    }
+
+    /// A session's row, and its fields once more at the top level.
+    fn row(&self, key: &SessionKey) -> Map<String, Value> {
+        match self.rows.get().and_then(|rows| rows.snapshot(key)) {
+            Some(Value::Object(row)) => row,
+            _ => Map::new(),
+        }
     }
 
     /// Notes how a run that is about to start is shown.
@@ -207,7 +223,8 @@ impl RunEvents {
             return;
         }
         let shown = if verbose { data.clone() } else { without_results(data) };
-        let payload = AgentPayload::new(event, "tool", &shown);
+        let row = event.session_key.map(|key| self.row(key)).unwrap_or_default();
+        let payload = WithRow { payload: AgentPayload::new(event, "tool", &shown), row };
         self.bus.send_to_each(&watchers, Event::Agent, &payload);
         if let Some(key) = followed {
             self.bus.send_to_followers(key.as_str(), Event::SessionTool, &payload);
@@ -215,32 +232,54 @@ impl RunEvents {
     }
 
     fn message(&self, event: &RunEvent<'_>, id: &str, seq: u64, message: &Value) {
-        let Some(key) = event.session_key.map(SessionKey::as_str) else { return };
-        if self.bus.has_followers(key) {
+        // What a tool said is shown as a tool event.
+        if let Some(key) = event.session_key.filter(|_| message["role"] != "toolResult") {
+            let place = json!({"id": id, "seq": seq});
+            self.told(key, message, &place, event.ts);
+        }
+    }
+
+    /// Shows followers a message of a session. One that is not in the
+    /// transcript yet has a number but no id.
+    pub fn told(&self, key: &SessionKey, message: &Value, place: &Value, ts: u64) {
+        let follows = self.bus.has_followers(key.as_str());
+        if !follows && !self.bus.has_subscribers() {
+            return;
+        }
+        let mut rest = Map::new();
+        if !place["id"].is_null() {
+            rest.insert("messageId".to_owned(), place["id"].clone());
+        }
+        rest.insert("messageSeq".to_owned(), place["seq"].clone());
+        rest.extend(self.row(key));
+        if follows {
             let mut shown = message.clone();
             if let Some(entries) = shown.as_object_mut() {
-                entries.insert("__openclaw".to_owned(), json!({"id": id, "seq": seq}));
+                entries.insert("__openclaw".to_owned(), place.clone());
             }
-            let payload = json!({
-                "sessionKey": key, "message": shown, "messageId": id, "messageSeq": seq,
-            });
-            self.bus.send_to_followers(key, Event::SessionMessage, &payload);
+            let mut payload = Map::new();
+            payload.insert("sessionKey".to_owned(), json!(key));
+            payload.insert("message".to_owned(), shown);
+            payload.extend(rest.clone());
+            self.bus.send_to_followers(key.as_str(), Event::SessionMessage, &payload);
         }
-        if self.bus.has_subscribers() {
-            let payload = json!({
-                "sessionKey": key, "ts": event.ts, "phase": "message", "runId": event.run_id,
-                "messageId": id, "messageSeq": seq,
-            });
-            self.bus.send_to_subscribers(Event::SessionsChanged, &payload);
-        }
+        let mut payload = Map::new();
+        payload.insert("sessionKey".to_owned(), json!(key));
+        payload.insert("phase".to_owned(), json!("message"));
+        payload.insert("ts".to_owned(), json!(ts));
+        payload.extend(rest);
+        self.bus.send_to_subscribers(Event::SessionsChanged, &payload);
     }
 
     fn session_phase(&self, event: &RunEvent<'_>, phase: &str) {
         let Some(key) = event.session_key else { return };
         if self.bus.has_subscribers() {
-            let payload = json!({
-                "sessionKey": key, "ts": event.ts, "phase": phase, "runId": event.run_id,
-            });
+            let payload = WithRow {
+                payload: json!({
+                    "sessionKey": key, "phase": phase, "runId": event.run_id, "ts": event.ts,
+                }),
+                row: self.row(key),
+            };
             self.bus.send_to_subscribers(Event::SessionsChanged, &payload);
         }
     }
@@ -335,6 +374,15 @@ fn without_results(data: &Value) -> Value {
 struct TextData<'a> {
     text: &'a str,
     delta: &'a str,
+}
+
+/// A payload and a session's row beside it.
+#[derive(Debug, Serialize)]
+struct WithRow<P> {
+    #[serde(flatten)]
+    payload: P,
+    #[serde(flatten)]
+    row: Map<String, Value>,
 }
 
 #[derive(Debug, Serialize)]

@@ -205,8 +205,13 @@ fn finished(run_id: &str, outcome: &RunOutcome) -> Value {
     meta.insert("durationMs".into(), outcome.ended_at.saturating_sub(outcome.started_at).into());
     meta.insert("agentMeta".into(), agent_meta(outcome));
     meta.insert("aborted".into(), (outcome.status == RunStatus::Aborted).into());
-    if let Some(reason) = &outcome.stop_reason {
-        meta.insert("stopReason".into(), reason.clone().into());
+    let stop = match (outcome.status, outcome.stop_reason.as_deref()) {
+        (RunStatus::Ok, None) => Some("stop"),
+        (RunStatus::Error, _) => Some("error"),
+        (_, reason) => reason,
+    };
+    if let Some(reason) = stop {
+        meta.insert("stopReason".into(), reason.into());
     }
     let summary = if outcome.status == RunStatus::Aborted { "aborted" } else { "completed" };
     json!({
@@ -301,7 +306,7 @@ mod tests {
                 "usage": {"input": 1000, "output": 7, "cacheRead": 200, "total": 1207},
                 "lastCallUsage": {"input": 1000, "output": 7, "cacheRead": 200, "cacheWrite": 0,
                     "total": 1207},
-                "promptTokens": 1200}, "aborted": false}}});
+                "promptTokens": 1200}, "aborted": false, "stopReason": "stop"}}});
         assert_eq!(finished("ag-1", &outcome()), expected);
     }
 

@@ -79,7 +79,7 @@ impl From<DeskError> for ErrorShape {
 
 async fn file_get(call: Call) -> Reply {
     blocking(move || {
-        exec_approvals::read(&call.state.paths.state)
+        exec_approvals::read_or_create(&call.state.paths.state)
             .map(|reading| reading.public())
             .map_err(|err| ErrorShape::unavailable(format!("Error: {err}")))
     })

@@ -129,6 +129,7 @@ pub(crate) async fn start(call: &Call, send: Send) -> Reply {
         queueing: Queueing::Chat,
         ..RunRequest::default()
     };
+    tell_followers(call, &key, &request.message).await;
     let handle = match agents.submit(request).await {
         Ok(handle) => handle,
         Err(err) => {
@@ -151,15 +152,37 @@ pub(crate) async fn start(call: &Call, send: Send) -> Reply {
     Ok(Value::Object(result))
 }
 
+/// Shows those who follow a session what was just said in it, before it has
+/// its place in the transcript.
+async fn tell_followers(call: &Call, key: &SessionKey, message: &str) {
+    let bus = &call.state.bus;
+    if !bus.has_followers(key.as_str()) && !bus.has_subscribers() {
+        return;
+    }
+    let sessions = call.state.agents.sessions();
+    if !matches!(sessions.entry(key).await, Ok(Some(_))) {
+        return;
+    }
+    let Some(seq) = last_message_seq(call, key).await else { return };
+    let now = call.now();
+    let message = json!({ "role": "user", "content": message, "timestamp": now });
+    call.state.runs.told(key, &message, &json!({ "seq": seq }), now);
+}
+
 /// Number that the message will have in its transcript; only the methods that
 /// report it pay for looking.
 async fn next_message_seq(call: &Call, key: &SessionKey) -> Option<u64> {
     if call.method == "chat.send" {
         return None;
     }
+    last_message_seq(call, key).await.map(|seq| seq + 1)
+}
+
+/// Number of the last message of a session; zero when it has none.
+async fn last_message_seq(call: &Call, key: &SessionKey) -> Option<u64> {
     let last = call.state.agents.sessions().get(key.as_str(), 1).await.ok()?;
     let seq = last["messages"].get(0).and_then(|message| message["__openclaw"]["seq"].as_u64());
-    Some(seq.unwrap_or(0) + 1)
+    Some(seq.unwrap_or(0))
 }
 
 /// How transcripts name the person behind a connection.

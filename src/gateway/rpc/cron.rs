@@ -199,7 +199,7 @@ async fn runs(call: Call) -> Reply {
         for id in ids {
             let name = jobs.iter().find(|job| job.id == id).map(|job| job.name.clone());
             for mut entry in store::read_runs(cron.path(), &id) {
-                if let Some(name) = &name {
+                if let Some(name) = name.as_ref().filter(|_| all == "all") {
                     entry["jobName"] = name.clone().into();
                 }
                 entries.push(entry);

@@ -184,7 +184,7 @@ pub(crate) fn caller_of(
         scopes,
         client: params.client,
         device_id: params.device.map(|device| device.id),
-        remote_ip: (!peer.local).then(|| peer.client_ip.to_string()),
+        remote_ip: peer.shown_ip(),
         local: peer.local,
         caps: params.caps,
         commands: params.commands,

@@ -242,8 +242,9 @@ pub(crate) fn changed(call: &Call, key: &SessionKey, reason: &str) {
     if reason == "compact" {
         payload.insert("compacted".into(), true.into());
     }
-    if let Some(Value::Object(snapshot)) = sessions(call).snapshot_now(key) {
-        payload.extend(snapshot);
+    if let Some(Value::Object(mut row)) = sessions(call).row_now(key) {
+        row.shift_remove("key");
+        payload.extend(row);
     }
     bus.send_to_subscribers(Event::SessionsChanged, &payload);
 }

@@ -412,7 +412,7 @@ impl Gate<'_> {
             client_mode: Some(client.mode.clone()),
             role: hello.role.as_str().to_owned(),
             scopes: hello.params.scopes.clone(),
-            remote_ip: (!self.peer.local).then(|| self.peer.client_ip.to_string()),
+            remote_ip: self.peer.shown_ip(),
             silent: false,
         }
     }

@@ -24,6 +24,8 @@ pub struct Peer {
     pub client_ip: IpAddr,
     /// Loopback, and no proxy in between.
     pub local: bool,
+    /// Whether an unknown proxy stands between: where the client is, nobody knows.
+    pub hidden: bool,
     /// Whether the TCP peer is a trusted proxy.
     pub via_trusted_proxy: bool,
     pub origin: Option<String>,
@@ -54,6 +56,7 @@ impl Peer {
             remote,
             client_ip: told.unwrap_or(ip),
             local: ip.is_loopback() && !forwarded,
+            hidden: forwarded && !via_trusted_proxy,
             via_trusted_proxy,
             origin: header(ORIGIN),
             host: header(HOST),
@@ -61,6 +64,12 @@ impl Peer {
             forwarded_for,
             headers: headers.clone(),
         }
+    }
+
+    /// The client's address as others see it: none for a local client or one
+    /// behind an unknown proxy.
+    pub fn shown_ip(&self) -> Option<String> {
+        (!self.local && !self.hidden).then(|| self.client_ip.to_string())
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::base::{VERSION, id};
 use crate::gateway::State;
-use crate::gateway::auth::Settings;
+use crate::gateway::auth::{Settings, tailscale};
 use crate::gateway::events::Connection;
 use crate::gateway::limits::PreauthSlot;
 use crate::gateway::nodes::arrival;
@@ -131,6 +131,11 @@ async fn decide(
 ) -> Result<Admission, Box<Rejection>> {
     let settings: Arc<Settings> = state.auth.load_full();
     let shows_device = hello.params.device.is_some();
+    let tailscale_user = if settings.allow_tailscale && !peer.local {
+        tailscale::user(&state.env, peer).await
+    } else {
+        None
+    };
     let state = Arc::clone(state);
     let peer = peer.clone();
     let admit = move || {
@@ -141,7 +146,7 @@ async fn decide(
             devices: &state.devices,
             control_ui: &config.config.gateway.control_ui,
             peer: &peer,
-            tailscale_user: None,
+            tailscale_user,
             nonce: &nonce,
             now: state.clock.now_ms(),
         };

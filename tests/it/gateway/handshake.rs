@@ -1,9 +1,11 @@
 //! Connecting: what is accepted, what is refused, in which words.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::client::{ALL_SCOPES, Device, Refused, TestClient, connect_params};
+use crate::support::client::{ALL_SCOPES, Device, Proof, Refused, TestClient, connect_params};
 use crate::support::gateway::TestGateway;
 use crate::support::program::TOKEN;
 
@@ -185,7 +187,7 @@ async fn a_device_must_prove_its_key_for_this_very_connection() {
     for (pointer, value, message, reason) in cases {
         let client = TestClient::open(gateway.port).await;
         let mut signed = params.clone();
-        device.sign(&mut signed, &client.nonce);
+        device.sign(&mut signed, &client.nonce, Proof::default());
         *signed.pointer_mut(pointer).unwrap() = value;
         let refused = client.introduce(signed, None).await.err().unwrap();
         assert_eq!(refused.error["message"], message);
@@ -193,7 +195,7 @@ async fn a_device_must_prove_its_key_for_this_very_connection() {
     }
     let client = TestClient::open(gateway.port).await;
     let mut signed = params.clone();
-    device.sign(&mut signed, &client.nonce);
+    device.sign(&mut signed, &client.nonce, Proof::default());
     signed["scopes"] = json!(ALL_SCOPES);
     let refused = client.introduce(signed, None).await.err().unwrap();
     assert_eq!(refused.error["message"], "device signature invalid");
@@ -351,4 +353,36 @@ async fn upgrade_by_hand(port: u16) -> String {
     let mut answer = String::new();
     tcp.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+#[tokio::test]
+async fn a_tailnet_user_is_let_in_when_the_local_daemon_knows_the_address() {
+    let bin = tempfile::tempdir().unwrap();
+    let daemon = bin.path().join("tailscale");
+    let script = "#!/bin/sh\n[ \"$1 $2 $3\" = \"whois --json 100.64.0.7\" ] || exit 1\n\
+        echo '{\"UserProfile\":{\"LoginName\":\"op@example.com\"}}'\n";
+    std::fs::write(&daemon, script).unwrap();
+    std::fs::set_permissions(&daemon, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.path().display());
+    let config = json!({"gateway": {"auth": {"allowTailscale": true}}});
+    let gateway = TestGateway::start_with_env(config, &[("PATH", &path)]).await;
+    let connect = async |login: &str, address: &str| {
+        let headers = [
+            ("tailscale-user-login", login),
+            ("x-forwarded-for", address),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "gw.tail.example"),
+        ];
+        let mut params = connect_params("gateway-client", "backend", &["operator.read"]);
+        params["auth"] = json!({});
+        let client = TestClient::open_with(gateway.port, &headers).await;
+        client.introduce(params, Some(&Device::new())).await.err().expect("a new device waits")
+    };
+    // The identity holds; what is left to do is to approve the device.
+    let known = connect("Op@example.com", "100.64.0.7").await;
+    assert_eq!(known.error["details"]["code"], "PAIRING_REQUIRED");
+    for (login, address) in [("else@example.com", "100.64.0.7"), ("op@example.com", "100.64.0.8")] {
+        let unknown = connect(login, address).await;
+        assert_eq!(unknown.error["details"]["code"], "AUTH_TOKEN_MISSING", "{login} at {address}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The gateway as its WebSocket clients see it.
 
+mod approvals;
 mod conversation;
 mod handshake;
 mod reload;

@@ -20,7 +20,7 @@ async fn a_session_is_made_named_reset_and_deleted_before_all_eyes() {
     );
     let changed = client.event("sessions.changed").await;
     assert_eq!(changed["payload"]["reason"], "create");
-    assert_eq!(changed["payload"]["session"]["label"], "crud label");
+    assert_eq!(changed["payload"]["label"], "crud label");
     assert!(changed.get("seq").is_none());
 
     let patch = json!({"key": "agent:main:crud1", "thinkingLevel": "low"});

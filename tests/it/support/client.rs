@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderName;
 
 use super::program::TOKEN;
 
@@ -39,8 +40,13 @@ impl Device {
         digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 
+    /// The public key as it goes on the wire.
+    pub fn public_key(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0.verifying_key().to_bytes())
+    }
+
     /// Adds the proof of this key to connect params.
-    pub fn sign(&self, params: &mut Value, nonce: &str) {
+    pub fn sign(&self, params: &mut Value, nonce: &str, proof: Proof) {
         let text = |pointer: &str| {
             params.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
@@ -53,24 +59,44 @@ impl Device {
             .find_map(|key| params["auth"][key].as_str())
             .unwrap_or_default();
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
-        let signed_at = u64::try_from(now).unwrap();
+        let signed_at = i64::try_from(now).unwrap() + proof.skew_ms;
         let role = params["role"].as_str().unwrap_or("operator");
-        let payload = format!(
-            "v3|{}|{}|{}|{role}|{}|{signed_at}|{token}|{nonce}|{}|{}",
+        let mut payload = format!(
+            "v{}|{}|{}|{}|{role}|{}|{signed_at}|{token}|{nonce}",
+            proof.version,
             self.id(),
             text("/client/id"),
             text("/client/mode"),
             scopes.join(","),
-            text("/client/platform").to_lowercase(),
-            text("/client/deviceFamily").to_lowercase(),
         );
+        if proof.version > 2 {
+            for pointer in ["/client/platform", "/client/deviceFamily"] {
+                payload.push('|');
+                payload.push_str(&text(pointer).to_lowercase());
+            }
+        }
         params["device"] = json!({
             "id": self.id(),
-            "publicKey": URL_SAFE_NO_PAD.encode(self.0.verifying_key().to_bytes()),
+            "publicKey": self.public_key(),
             "signature": URL_SAFE_NO_PAD.encode(self.0.sign(payload.as_bytes()).to_bytes()),
             "signedAt": signed_at,
             "nonce": nonce,
         });
+    }
+}
+
+/// How a proof is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Proof {
+    /// Version of the signed text.
+    pub version: u8,
+    /// How wrong the client's clock is.
+    pub skew_ms: i64,
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Self { version: 3, skew_ms: 0 }
     }
 }
 
@@ -110,16 +136,17 @@ pub struct TestClient {
 impl TestClient {
     /// Opens a socket and waits for the challenge.
     pub async fn open(port: u16) -> Self {
-        Self::open_with(port, &[]).await
+        Self::open_with::<&str, &str>(port, &[]).await
     }
 
     /// As [`Self::open`], with extra headers.
-    pub async fn open_with(port: u16, headers: &[(&'static str, &str)]) -> Self {
+    pub async fn open_with<N: AsRef<str>, V: AsRef<str>>(port: u16, headers: &[(N, V)]) -> Self {
         let tcp = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let mut request = format!("ws://127.0.0.1:{port}/").into_client_request().unwrap();
         for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
+            let name: HeaderName = name.as_ref().parse().unwrap();
+            request.headers_mut().insert(name, value.as_ref().parse().unwrap());
         }
         let (stream, _) = tokio_tungstenite::client_async(request, tcp).await.unwrap();
         let mut client = Self {
@@ -157,7 +184,7 @@ impl TestClient {
         device: Option<&Device>,
     ) -> Result<Self, Refused> {
         if let Some(device) = device {
-            device.sign(&mut params, &self.nonce);
+            device.sign(&mut params, &self.nonce, Proof::default());
         }
         self.send(&json!({"type": "req", "id": "connect", "method": "connect", "params": params}))
             .await;

@@ -29,6 +29,9 @@ use axum::response::Response;
 use futures_util::stream;
 use serde_json::{Value, json};
 
+/// The model of the recorded conversations.
+const RECORDED: &str = "tiny-1";
+
 /// One request as it came in.
 #[derive(Debug, Clone)]
 pub struct Recorded {
@@ -201,6 +204,9 @@ async fn answer(
     if let Some(failure) = failure(&model, count) {
         return failure;
     }
+    if model == RECORDED && last_text(&body).contains("PLEASE FAIL") {
+        return json_answer(400, &json!({"error": {"message": "fake provider says no"}}));
+    }
     if model.contains("hang") {
         tokio::time::sleep(Duration::from_secs(120)).await;
     }
@@ -209,7 +215,8 @@ async fn answer(
         return json_answer(200, &vectors);
     }
     let (kind, pieces) = if route.ends_with("/chat/completions") {
-        ("text/event-stream", openai(&body, &model))
+        let pieces = if model == RECORDED { recorded(&body) } else { openai(&body, &model) };
+        ("text/event-stream", pieces)
     } else if route.ends_with("/responses") {
         ("text/event-stream", responses(&body, &model))
     } else if route.ends_with("/messages") {
@@ -370,6 +377,46 @@ fn plan(last: &Value, is_tool_result: bool) -> Plan {
 
 fn first_json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
+}
+
+fn last_text(body: &Value) -> String {
+    let last = body["messages"].as_array().and_then(|all| all.last());
+    last.map_or_else(String::new, |last| text_of(&last["content"]))
+}
+
+/// The answers that the model of the recorded conversations gave.
+fn recorded(body: &Value) -> Vec<Piece> {
+    let chunk = |delta: Value, finish: Value| {
+        let chunk = json!({"id": "chatcmpl-fake1", "object": "chat.completion.chunk",
+            "created": 1_700_000_000, "model": RECORDED,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+        Piece::Send(format!("data: {chunk}\n\n"))
+    };
+    let text = last_text(body);
+    let is_result = body["messages"]
+        .as_array()
+        .and_then(|all| all.last())
+        .is_some_and(|last| last["role"] == "tool");
+    let mut pieces = Vec::new();
+    if let (false, Some((_, call))) = (is_result, text.split_once("USE TOOL ")) {
+        let (name, arguments) = call.split_once(' ').unwrap_or((call, "{}"));
+        let call = json!({"index": 0, "id": "call_1", "type": "function",
+            "function": {"name": name, "arguments": arguments}});
+        pieces.push(chunk(json!({"role": "assistant", "tool_calls": [call]}), Value::Null));
+        pieces.push(chunk(json!({}), json!("tool_calls")));
+    } else {
+        let pause = if text.contains("SLOW") { 500 } else { 25 };
+        for word in ["Echo:", " hello", " from", " the", " fake", " model.", " Done."] {
+            pieces.push(chunk(json!({"role": "assistant", "content": word}), Value::Null));
+            pieces.push(Piece::Wait(Duration::from_millis(pause)));
+        }
+        pieces.push(chunk(json!({}), json!("stop")));
+    }
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7,
+        "total_tokens": 18}});
+    pieces.push(Piece::Send(format!("data: {usage}\n\n")));
+    pieces.push(Piece::Send("data: [DONE]\n\n".to_owned()));
+    pieces
 }
 
 fn openai(body: &Value, model: &str) -> Vec<Piece> {

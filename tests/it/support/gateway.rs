@@ -32,7 +32,8 @@ impl TestGateway {
         Self::start_with(json!({})).await
     }
 
-    /// Starts with `config` merged over the usual one; null removes a key.
+    /// Starts with `config` merged over the usual one; null removes a key, and
+    /// `<home>` in a text is its home.
     pub async fn start_with(config: Value) -> Self {
         Self::start_with_env(config, &[]).await
     }
@@ -45,7 +46,8 @@ impl TestGateway {
         merge(&mut whole, config);
         let dir = home.path().join(".openclaw");
         std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join("openclaw.json"), whole.to_string()).unwrap();
+        let text = whole.to_string().replace("<home>", home.path().to_str().unwrap());
+        std::fs::write(dir.join("openclaw.json"), text).unwrap();
         let built = Box::pin(Self::build(&home, vars, RunOptions::default())).await.unwrap();
         Self::serve(home, built)
     }
@@ -76,6 +78,15 @@ impl TestGateway {
         Self { port, home, state, requests, running }
     }
 
+    /// Stops it, unless it has ended by itself, and starts another over the
+    /// same files.
+    pub async fn again(self) -> Self {
+        let _ended = self.requests.send(Request::Stop("SIGTERM")).await.is_err();
+        self.running.await.unwrap();
+        let built = Box::pin(Self::build(&self.home, &[], RunOptions::default())).await.unwrap();
+        Self::serve(self.home, built)
+    }
+
     /// The state directory.
     pub fn state_dir(&self) -> PathBuf {
         self.home.path().join(".openclaw")
@@ -93,7 +104,8 @@ impl TestGateway {
     }
 }
 
-fn merge(into: &mut Value, from: Value) {
+/// Lays `from` over `into`, object by object; null removes a key.
+pub fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {

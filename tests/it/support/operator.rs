@@ -9,6 +9,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -75,6 +76,12 @@ impl Socket {
     /// Sends a frame; false when the socket is closed.
     pub async fn send(&mut self, message: Message) -> bool {
         self.stream.send(message).await.is_ok()
+    }
+
+    /// Writes bytes past the WebSocket layer; a closed socket is noticed at the
+    /// next read.
+    pub async fn raw(&mut self, bytes: &[u8]) {
+        let _closed = self.stream.get_mut().write_all(bytes).await.is_err();
     }
 
     /// Waits for what comes next.
