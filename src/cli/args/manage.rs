@@ -1,9 +1,10 @@
 //! Commands that manage what the gateway keeps: devices, sessions, agents,
-//! scheduled jobs, nodes, approvals, skills.
+//! scheduled jobs, skills.
 
 use clap::{Args, Subcommand};
 
 use crate::cli::args::gateway::RpcOnly;
+use crate::cli::args::jobs::{CronAddArgs, CronEditArgs};
 use crate::cli::args::rpc::Rpc;
 
 #[derive(Debug, Clone, Args)]
@@ -140,6 +141,11 @@ pub enum CronCommand {
     List(CronListArgs),
     /// Show whether jobs run, and when the next one does
     Status(RpcOnly),
+    /// Add a job
+    #[command(visible_alias = "create")]
+    Add(Box<CronAddArgs>),
+    /// Change a job
+    Edit(Box<CronEditArgs>),
     /// Delete a job
     #[command(visible_aliases = ["remove", "delete"])]
     Rm(JobArgs),
@@ -193,20 +199,6 @@ pub struct RunsArgs {
     pub limit: String,
     #[command(flatten)]
     pub rpc: Rpc,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct NodesArgs {
-    #[command(subcommand)]
-    pub command: NodesCommand,
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub enum NodesCommand {
-    /// Show the known nodes and whether they are connected
-    Status(RpcOnly),
-    /// Show the nodes that wait for approval
-    Pending(RpcOnly),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -3,13 +3,16 @@
 
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a boolean")]
 
+pub mod approvals;
 pub mod chat;
 pub mod config;
 pub mod doctor;
 pub mod gateway;
+pub mod jobs;
 pub mod look;
 pub mod manage;
 pub mod models;
+pub mod nodes;
 pub mod root;
 pub mod rpc;
 pub mod service;
@@ -61,8 +64,11 @@ pub enum Command {
     Agents(manage::AgentsArgs),
     /// Look after scheduled jobs
     Cron(Box<manage::CronArgs>),
+    /// Look after the programs that agents may run
+    #[command(visible_alias = "exec-approvals")]
+    Approvals(Box<approvals::ApprovalsArgs>),
     /// Look after the nodes
-    Nodes(manage::NodesArgs),
+    Nodes(nodes::NodesArgs),
     /// Look after the skills
     Skills(manage::SkillsArgs),
     /// Open the Control UI
@@ -89,7 +95,6 @@ pub const LATER: &[&str] = &[
     "agents delete",
     "agents set-identity",
     "agents unbind",
-    "approvals",
     "backup",
     "channels add",
     "channels capabilities",
@@ -101,35 +106,21 @@ pub const LATER: &[&str] = &[
     "channels resolve",
     "clawbot",
     "configure",
-    "cron add",
-    "cron edit",
     "directory",
     "dns",
     "docs",
-    "exec-approvals",
     "gateway discover",
     "hooks",
     "memory",
     "message",
-    "models aliases",
     "models auth",
-    "models fallbacks",
-    "models image-fallbacks",
     "models scan",
-    "models set",
-    "models set-image",
     "node",
-    "nodes approve",
     "nodes camera",
     "nodes canvas",
-    "nodes describe",
-    "nodes invoke",
-    "nodes list",
     "nodes location",
     "nodes notify",
     "nodes push",
-    "nodes reject",
-    "nodes rename",
     "nodes screen",
     "onboard",
     "pairing",

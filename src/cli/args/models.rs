@@ -23,6 +23,84 @@ pub enum ModelsCommand {
     List(ListArgs),
     /// Show the models in use and whose keys they travel with
     Status(StatusArgs),
+    /// Choose the model that answers
+    Set(ModelArgs),
+    /// Choose the model that looks at images
+    SetImage(ModelArgs),
+    /// Look after short names of models
+    Aliases(AliasesArgs),
+    /// Look after the models that answer when the first one cannot
+    Fallbacks(FallbacksArgs),
+    /// As `fallbacks`, for images
+    ImageFallbacks(FallbacksArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// Name or alias of the model
+    #[arg(value_name = "model")]
+    pub model: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AliasesArgs {
+    #[command(subcommand)]
+    pub command: AliasesCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum AliasesCommand {
+    /// List the short names
+    List(ListFormArgs),
+    /// Give a model a short name
+    Add(AddAliasArgs),
+    /// Take a short name away
+    Remove(AliasArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AddAliasArgs {
+    /// The short name
+    #[arg(value_name = "alias")]
+    pub alias: String,
+    /// Name of the model
+    #[arg(value_name = "model")]
+    pub model: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AliasArgs {
+    /// The short name
+    #[arg(value_name = "alias")]
+    pub alias: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct FallbacksArgs {
+    #[command(subcommand)]
+    pub command: FallbacksCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum FallbacksCommand {
+    /// List them
+    List(ListFormArgs),
+    /// Add one at the end
+    Add(ModelArgs),
+    /// Remove one
+    Remove(ModelArgs),
+    /// Remove all
+    Clear,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ListFormArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print only the names
+    #[arg(long)]
+    pub plain: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]

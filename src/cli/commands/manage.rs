@@ -1,16 +1,14 @@
-//! Commands that show and change what the gateway keeps: scheduled jobs,
-//! nodes and skills. Each is one call.
+//! Commands that show and change what the gateway keeps: scheduled jobs and
+//! skills. Each is one call.
 
 use serde_json::{Value, json};
 
 use crate::base::clock;
-use crate::cli::args::manage::{
-    CronCommand, CronListArgs, NodesCommand, SkillsCommand, SkillsListArgs,
-};
+use crate::cli::args::manage::{CronCommand, CronListArgs, SkillsCommand, SkillsListArgs};
 use crate::cli::args::rpc::Rpc;
-use crate::cli::commands::call::{call, call_or_fail};
+use crate::cli::commands::call::call_or_fail;
+use crate::cli::commands::jobs;
 use crate::cli::context::Context;
-use crate::cli::link::CALL_MS;
 use crate::cli::ui::age;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
@@ -22,6 +20,8 @@ pub fn cron(context: &Context, command: &CronCommand) -> CommandResult {
     };
     match command {
         CronCommand::List(args) => cron_list(context, args),
+        CronCommand::Add(args) => jobs::add(context, args),
+        CronCommand::Edit(args) => jobs::edit(context, args),
         CronCommand::Status(args) => {
             Ok(Outcome::json(&call_or_fail(context, &args.rpc, "cron.status", Some(json!({})))?))
         }
@@ -120,43 +120,6 @@ fn schedule(schedule: &Value) -> String {
         Some("at") => format!("at {}", schedule["at"].as_str().unwrap_or("?")),
         _ => "?".to_owned(),
     }
-}
-
-pub fn nodes(context: &Context, command: &NodesCommand) -> CommandResult {
-    let (args, method, lead) = match command {
-        NodesCommand::Status(args) => (args, "node.list", "nodes status failed: "),
-        NodesCommand::Pending(args) => (args, "node.pair.list", "nodes pending failed: "),
-    };
-    let answer = call(context, &args.rpc, method, Some(json!({})), CALL_MS)?
-        .map_err(|err| err.failure(lead))?;
-    if args.rpc.json {
-        return Ok(Outcome::json(&answer));
-    }
-    let list = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
-    let name = |node: &Value| {
-        let id = node["nodeId"].as_str().unwrap_or("?");
-        node["displayName"].as_str().map_or(id.to_owned(), |name| format!("{name} ({id})"))
-    };
-    let mut page = Page::default();
-    if method == "node.list" {
-        let nodes = list("nodes");
-        let count = |key: &str| nodes.iter().filter(|node| node[key] == json!(true)).count();
-        let (paired, connected) = (count("paired"), count("connected"));
-        page.line(format!("Known: {} · Paired: {paired} · Connected: {connected}", nodes.len()));
-        page.lines(nodes.iter().map(|node| {
-            let state = if node["connected"] == json!(true) { "connected" } else { "disconnected" };
-            format!("- {}: {state}", name(node))
-        }));
-    } else {
-        let pending = list("pending");
-        if pending.is_empty() {
-            page.line("No pending pairing requests.");
-        }
-        page.lines(pending.iter().map(|request| {
-            format!("- {}: {}", request["requestId"].as_str().unwrap_or("?"), name(request))
-        }));
-    }
-    Ok(Outcome::text(page))
 }
 
 pub fn skills(context: &Context, command: &SkillsCommand) -> CommandResult {

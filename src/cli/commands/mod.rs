@@ -1,8 +1,10 @@
 //! What the commands do: one file per command, args → calls → outcome.
 
 pub mod agent;
+pub mod approvals;
 pub mod call;
 pub mod channels;
+pub mod choose;
 pub mod config;
 pub mod dashboard;
 mod dev;
@@ -10,11 +12,13 @@ pub mod devices;
 pub mod doctor;
 pub mod gateway_status;
 pub mod health;
+pub mod jobs;
 pub mod kept;
 pub mod logs;
 pub mod manage;
 pub mod manual;
 pub mod models;
+pub mod nodes;
 pub mod probe;
 pub mod serve;
 pub mod service;
@@ -65,7 +69,8 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
             Ok(kept::agents(context, &args))
         }
         Command::Cron(args) => manage::cron(context, &args.command),
-        Command::Nodes(args) => manage::nodes(context, &args.command),
+        Command::Approvals(args) => approvals::run(context, &args.command),
+        Command::Nodes(args) => nodes::run(context, &args.command),
         Command::Skills(args) => manage::skills(context, &args.command),
         Command::System(args) => call::system(context, &args.command),
         Command::Dashboard(args) => dashboard::run(context, &args),

@@ -12,6 +12,7 @@ use crate::agents::models::reference::{self, Named};
 use crate::agents::models::{KeySource, Lookup, Resolved};
 use crate::base::clock;
 use crate::cli::args::models::{ListArgs, ModelsArgs, ModelsCommand, StatusArgs};
+use crate::cli::commands::choose;
 use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
@@ -40,6 +41,19 @@ pub fn run(context: &Context, args: &ModelsArgs) -> CommandResult {
         now: clock::now_ms(),
     };
     Ok(match &args.command {
+        Some(ModelsCommand::Set(args)) => {
+            return choose::set(context, choose::ANSWERS, &args.model);
+        }
+        Some(ModelsCommand::SetImage(args)) => {
+            return choose::set(context, choose::IMAGES, &args.model);
+        }
+        Some(ModelsCommand::Aliases(args)) => return choose::aliases(context, &args.command),
+        Some(ModelsCommand::Fallbacks(args)) => {
+            return choose::fallbacks(context, choose::ANSWERS, &args.command);
+        }
+        Some(ModelsCommand::ImageFallbacks(args)) => {
+            return choose::fallbacks(context, choose::IMAGES, &args.command);
+        }
         Some(ModelsCommand::List(args)) => list(&lookup, args),
         Some(ModelsCommand::Status(args)) => status(context, &lookup, args),
         None => status(

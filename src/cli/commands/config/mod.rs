@@ -61,6 +61,31 @@ fn unset(context: &Context, args: &UnsetArgs) -> CommandResult {
         .with_stderr(written_notes(&written)))
 }
 
+/// Changes the configuration as another command asks; what the change refuses
+/// is the command's failure. Returns what is worth saying on stderr.
+pub(super) fn change(
+    context: &Context,
+    mut apply: impl FnMut(&mut Value) -> Result<(), String>,
+) -> Result<String, Failure> {
+    let mut refused = None;
+    let written =
+        write::update(&context.paths, &context.env, &author(), None, Before::Valid, |current| {
+            let mut next = current.parsed.clone();
+            if !next.is_object() {
+                next = json!({});
+            }
+            if let Err(text) = apply(&mut next) {
+                refused = Some(text);
+                return Ok(current.raw.clone());
+            }
+            Ok(edit::transform(write::source_text(current), &current.parsed, &next)?)
+        });
+    if let Some(text) = refused {
+        return Err(error(text));
+    }
+    Ok(written_notes(&written.map_err(write_failure)?))
+}
+
 fn validate(context: &Context, args: &ValidateArgs) -> Outcome {
     let snapshot = context.config();
     let file = context.short(&snapshot.path);
