@@ -47,6 +47,7 @@ struct Shared {
     calls: Mutex<HashMap<String, usize>>,
     open: AtomicUsize,
     cut_by_client: AtomicUsize,
+    finished: AtomicUsize,
     released: tokio::sync::watch::Sender<bool>,
 }
 
@@ -127,6 +128,11 @@ impl FakeProvider {
         self.shared.cut_by_client.load(Ordering::SeqCst)
     }
 
+    /// Answers that were written to their end.
+    pub fn finished(&self) -> usize {
+        self.shared.finished.load(Ordering::SeqCst)
+    }
+
     /// Lets every held answer go on, and those to come.
     pub fn release(&self) {
         self.shared.released.send_replace(true);
@@ -167,9 +173,8 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.shared.open.fetch_sub(1, Ordering::SeqCst);
-        if !self.whole {
-            self.shared.cut_by_client.fetch_add(1, Ordering::SeqCst);
-        }
+        let ends = if self.whole { &self.shared.finished } else { &self.shared.cut_by_client };
+        ends.fetch_add(1, Ordering::SeqCst);
     }
 }
 
