@@ -112,19 +112,6 @@ Object.assign(cases, {
     assert.equal(config().gateway.auth.token, bed.token, 'a redacted secret was saved');
     await shot('config-saved');
   },
-  'a raw edit is saved': async () => {
-    await open('config');
-    await page.getByRole('button', { name: 'Raw', exact: true }).click();
-    await page.getByText(/secrets? redacted/).locator('xpath=following-sibling::button').click();
-    const raw = page.locator('.config-main textarea').first();
-    await shot('config-raw');
-    const text = await raw.inputValue();
-    assert.ok(text.includes('👀') && !text.includes(bed.token), text);
-    await raw.fill(text.replace('👀', '✅'));
-    await page.getByRole('button', { name: 'Save', exact: true }).click();
-    await until('saved text', () => config().messages?.ackReaction === '✅');
-    assert.equal(config().gateway.auth.token, bed.token, 'a redacted secret was saved');
-  },
   'a cron job is added': async () => {
     await open('cron');
     await page.getByRole('textbox', { name: /^Name/ }).fill('Morning round');
