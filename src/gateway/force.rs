@@ -63,7 +63,11 @@ pub async fn free(port: u16, reach: Reach) -> Result<(), ForceError> {
     if gone_within(port, POLITE).await? {
         return Ok(());
     }
-    for owner in owners_of(port).await?.into_iter().flatten() {
+    let rest = match owners_of(port).await {
+        Err(ForceError::Hidden { .. }) => None,
+        found => found?,
+    };
+    for owner in rest.into_iter().flatten() {
         signal(port, &owner, Signal::SIGKILL)?;
         tracing::info!("force: escalated to SIGKILL for pid {} on port {port}", owner.pid);
     }
@@ -77,8 +81,11 @@ pub async fn free(port: u16, reach: Reach) -> Result<(), ForceError> {
 async fn gone_within(port: u16, limit: Duration) -> Result<bool, ForceError> {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
-        if owners_of(port).await?.is_none() {
-            return Ok(true);
+        match owners_of(port).await {
+            Ok(None) => return Ok(true),
+            // A process that has just ended owns its sockets no more, for a moment.
+            Ok(Some(_)) | Err(ForceError::Hidden { .. }) => {}
+            Err(err) => return Err(err),
         }
         sleep(LOOK_EVERY).await;
     }

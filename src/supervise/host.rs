@@ -100,13 +100,18 @@ pub fn time_span(text: &str) -> Option<Duration> {
 }
 
 /// The unit of the same name in the other scope, when its file exists.
-pub fn duplicate(env: &Env, paths: &Paths, system: bool) -> Option<String> {
+pub fn other(env: &Env, paths: &Paths, system: bool) -> Option<String> {
     let names = ServiceNames::resolve(env, paths);
-    let both = has_own_file(env, &names, true) && has_own_file(env, &names, false);
-    both.then(|| {
+    has_own_file(env, &names, !system).then(|| {
         let places = Places::of_host(env, !system);
         places.units.join(names.service()).to_string_lossy().into_owned()
     })
+}
+
+/// The same where this scope has one too.
+pub fn duplicate(env: &Env, paths: &Paths, system: bool) -> Option<String> {
+    let names = ServiceNames::resolve(env, paths);
+    has_own_file(env, &names, system).then(|| other(env, paths, system)).flatten()
 }
 
 fn systemd(env: &Env, names: ServiceNames, system: bool) -> SystemdService {

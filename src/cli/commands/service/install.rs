@@ -123,7 +123,7 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
     });
     let choice = if args.system { Choice::System } else { Choice::User };
     if !args.force
-        && let Some(other) = host::duplicate(env, &context.paths, args.system)
+        && let Some(other) = host::other(env, &context.paths, args.system)
     {
         return Err(format!(
             "Gateway install failed: Error: {other} runs this gateway already; remove it or use --force"
