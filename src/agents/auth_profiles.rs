@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::agents::providers::FailReason;
-use crate::config::Config;
+use crate::config::{Config, SecretValues};
 use crate::profile::env::Env;
 use crate::store::atomic;
 
@@ -80,7 +80,13 @@ impl Profiles {
     }
 
     /// The profile of that id, if its secret can be had.
-    pub fn get(&self, id: &str, env: &Env, now: u64) -> Option<Profile<'_>> {
+    pub fn get(
+        &self,
+        id: &str,
+        env: &Env,
+        secrets: &SecretValues,
+        now: u64,
+    ) -> Option<Profile<'_>> {
         let (id, profile) = self.known.get_key_value(id)?;
         let kind = profile["type"].as_str()?;
         let expired = profile["expires"].as_u64().is_some_and(|at| at > 0 && at <= now);
@@ -92,17 +98,14 @@ impl Profiles {
             "token" => ("token", "tokenRef"),
             _ => ("access", "accessRef"),
         };
-        let from_env = || {
-            let reference = &profile[reference];
-            let id = reference["id"].as_str().filter(|_| reference["source"] == "env")?;
-            env.get(id).map(str::to_owned)
-        };
-        let secret = profile[plain]
-            .as_str()
-            .map(str::trim)
-            .filter(|secret| !secret.is_empty())
-            .map(str::to_owned)
-            .or_else(from_env)?;
+        // A reference wins over a secret in clear beside it.
+        let referred = [&profile[reference], &profile[plain]]
+            .into_iter()
+            .find_map(|value| referred(value, env, secrets));
+        let secret = referred.or_else(|| {
+            let plain = profile[plain].as_str().map(str::trim)?;
+            (!plain.is_empty()).then(|| plain.to_owned())
+        })?;
         Some(Profile { id, kind, secret })
     }
 
@@ -114,6 +117,7 @@ impl Profiles {
         provider: &str,
         config: &Config,
         env: &Env,
+        secrets: &SecretValues,
         now: u64,
     ) -> Vec<Profile<'_>> {
         let ordered: Option<Vec<&str>> = [self.order.get(provider), config_order(config, provider)]
@@ -126,7 +130,7 @@ impl Profiles {
             own.map(|(id, _)| id.as_str()).collect()
         });
         let mut usable: Vec<Profile<'_>> =
-            ids.into_iter().filter_map(|id| self.get(id, env, now)).collect();
+            ids.into_iter().filter_map(|id| self.get(id, env, secrets, now)).collect();
         if !explicit {
             usable.sort_by_key(|profile| {
                 let rank = match profile.kind {
@@ -151,6 +155,16 @@ impl Profiles {
     fn stat(&self, id: &str, key: &str) -> u64 {
         self.stats.get(id).and_then(|stats| stats[key].as_u64()).unwrap_or(0)
     }
+}
+
+/// What a reference stands for: what was resolved when the configuration was
+/// taken over, or a variable.
+fn referred(reference: &Value, env: &Env, secrets: &SecretValues) -> Option<String> {
+    let text = |key: &str| reference[key].as_str();
+    let (source, id) = (text("source")?, text("id")?);
+    let name = format!("{source}:{}:{id}", text("provider").unwrap_or("default"));
+    let resolved = secrets.get(&name).map(|secret| secret.expose().to_owned());
+    resolved.or_else(|| env.get(id).filter(|_| source == "env").map(str::to_owned))
 }
 
 fn config_order<'a>(config: &'a Config, provider: &str) -> Option<&'a Value> {
@@ -335,7 +349,7 @@ mod tests {
         let profiles = Profiles::read(dir.path(), dir.path());
         let env: Env = [("MY_KEY", "sk-env")].into_iter().collect();
         let ids: Vec<_> = profiles
-            .candidates("openai", &Config::default(), &env, 1000)
+            .candidates("openai", &Config::default(), &env, &SecretValues::new(), 1000)
             .into_iter()
             .map(|profile| (profile.id.to_owned(), profile.secret))
             .collect();
@@ -352,7 +366,8 @@ mod tests {
         record_failure(dir.path(), "openai:b", FailReason::RateLimit, &config, now).unwrap();
         let first = |now: u64| {
             let profiles = Profiles::read(dir.path(), dir.path());
-            profiles.candidates("openai", &config, &Env::default(), now)[0].id.to_owned()
+            let none = SecretValues::new();
+            profiles.candidates("openai", &config, &Env::default(), &none, now)[0].id.to_owned()
         };
         assert_eq!(first(now + 1), "openai:a");
         assert_eq!(first(now + MINUTE), "openai:b");

@@ -81,7 +81,14 @@ pub(crate) struct Connected {
 impl Connected {
     fn lookup<'a>(&'a self, snapshot: &'a Snapshot, agent: &'a str) -> Lookup<'a> {
         let now = self.clock.now_ms();
-        Lookup { config: &snapshot.config, env: &snapshot.env, paths: &self.paths, agent, now }
+        Lookup {
+            config: &snapshot.config,
+            env: &snapshot.env,
+            secrets: &snapshot.secrets,
+            paths: &self.paths,
+            agent,
+            now,
+        }
     }
 }
 

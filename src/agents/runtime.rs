@@ -346,6 +346,7 @@ impl Agents {
             let lookup = Lookup {
                 config: &snapshot.config,
                 env: &snapshot.env,
+                secrets: &snapshot.secrets,
                 paths: &inner.paths,
                 agent: &agent,
                 now: inner.clock.now_ms(),

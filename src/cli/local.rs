@@ -73,6 +73,7 @@ impl Local {
         let lookup = Lookup {
             config: &snapshot.config,
             env: &snapshot.env,
+            secrets: &snapshot.secrets,
             paths: &context.paths,
             agent: &self.default_id,
             now: clock::now_ms(),

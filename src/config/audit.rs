@@ -72,19 +72,39 @@ impl Record {
 
     /// Appends the record. A log that cannot be written does not stop a write.
     pub fn append(&self, state: &Path) {
-        let logs = state.join("logs");
-        let append = || -> io::Result<()> {
-            DirBuilder::new().recursive(true).mode(0o700).create(&logs)?;
-            let mut file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(logs.join("config-audit.jsonl"))?;
-            file.write_all(format!("{}\n", self.line).as_bytes())
-        };
-        if let Err(err) = append() {
-            tracing::warn!(%err, path = %logs.display(), "config audit record not written");
-        }
+        append(state, &self.line);
+    }
+}
+
+/// Records that a content looked like an accident, and where it is kept.
+pub fn observed(snapshot: &Snapshot, codes: &[String], copy: &Path) {
+    let line = json!({
+        "ts": clock::iso8601(clock::now_ms()),
+        "source": "config-io",
+        "event": "config.observe",
+        "configPath": snapshot.path,
+        "pid": std::process::id(),
+        "hash": snapshot.hash,
+        "bytes": snapshot.raw.len(),
+        "suspicious": codes,
+        "clobberedPath": copy,
+    });
+    append(&snapshot.state, &line);
+}
+
+fn append(state: &Path, line: &Value) {
+    let logs = state.join("logs");
+    let append = || -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&logs)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(logs.join("config-audit.jsonl"))?;
+        file.write_all(format!("{line}\n").as_bytes())
+    };
+    if let Err(err) = append() {
+        tracing::warn!(%err, path = %logs.display(), "config audit record not written");
     }
 }
 

@@ -3,7 +3,7 @@
 //! Files must lie below the directory of the root file, in name and in fact.
 //! Objects merge with the including file winning, arrays are appended.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -46,14 +46,19 @@ pub enum IncludeError {
     Circular(String),
 }
 
+/// The included files by path, with their text.
+pub type Files = BTreeMap<PathBuf, String>;
+
 /// Replaces every `$include` below `value`; adds the files read to `files`.
+/// With `kept` the texts come from there and the disk is not looked at.
 pub fn resolve(
     value: Value,
     config: &Path,
-    files: &mut BTreeSet<PathBuf>,
+    files: &mut Files,
+    kept: Option<&Files>,
 ) -> Result<Value, IncludeError> {
     let root = config.parent().unwrap_or(Path::new("/"));
-    let mut reader = Reader { root, chain: vec![config.to_path_buf()], files };
+    let mut reader = Reader { root, chain: vec![config.to_path_buf()], files, kept };
     reader.resolve(value)
 }
 
@@ -61,7 +66,8 @@ struct Reader<'a> {
     root: &'a Path,
     /// The files being read, outermost first.
     chain: Vec<PathBuf>,
-    files: &'a mut BTreeSet<PathBuf>,
+    files: &'a mut Files,
+    kept: Option<&'a Files>,
 }
 
 impl Reader<'_> {
@@ -133,13 +139,19 @@ impl Reader<'_> {
         if self.chain.len() > MAX_DEPTH {
             return Err(IncludeError::Depth(path.to_owned()));
         }
-        let text = self.read(path, &resolved)?;
+        let text = match self.kept {
+            Some(kept) => kept.get(&resolved).cloned().ok_or_else(|| IncludeError::Read {
+                path: path.to_owned(),
+                resolved: resolved.clone(),
+            })?,
+            None => self.read(path, &resolved)?,
+        };
         let value = json5::value(&text).map_err(|err| IncludeError::Parse {
             path: path.to_owned(),
             resolved: resolved.clone(),
             reason: err.to_string(),
         })?;
-        self.files.insert(resolved.clone());
+        self.files.insert(resolved.clone(), text);
         self.chain.push(resolved);
         let value = self.resolve(value);
         self.chain.pop();
@@ -242,8 +254,8 @@ mod tests {
         for (name, text) in files {
             fs::write(dir.path().join(name), text).unwrap();
         }
-        let mut seen = BTreeSet::new();
-        resolve(root, &dir.path().join("openclaw.json"), &mut seen)
+        let mut seen = Files::new();
+        resolve(root, &dir.path().join("openclaw.json"), &mut seen, None)
             .map_err(|err| err.to_string().replace(dir.path().to_str().unwrap(), "DIR"))
     }
 
@@ -316,7 +328,8 @@ mod tests {
             .unwrap();
         }
         let load = |name: &str| {
-            resolve(json!({"$include": name}), &root, &mut BTreeSet::new()).unwrap_err().to_string()
+            let mut seen = Files::new();
+            resolve(json!({"$include": name}), &root, &mut seen, None).unwrap_err().to_string()
         };
         assert_eq!(load("0.json"), "Maximum include depth (10) exceeded at: 10.json");
         fs::write(dir.path().join("big.json"), " ".repeat(3 * 1024 * 1024)).unwrap();

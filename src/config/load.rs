@@ -4,7 +4,6 @@
 //! Reading never fails: whatever is wrong becomes an [`Issue`] of the snapshot,
 //! so that a bad file can be shown, diffed and survived.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -15,7 +14,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::base::hex;
-use crate::config::include;
+use crate::config::include::{self, Files};
 use crate::config::json5;
 use crate::config::schema::Config;
 use crate::config::{Issue, Snapshot, defaults, environment, legacy, substitute, validate};
@@ -31,19 +30,24 @@ pub fn read(paths: &Paths, env: &Env) -> Snapshot {
     let text = match read_text(&paths.config) {
         Ok(text) => text,
         Err(err) => {
-            let mut snapshot = parse(String::new(), false, paths, env);
+            let mut snapshot = parse(String::new(), false, paths, env, None);
             snapshot.exists = true;
             snapshot.issues = vec![Issue::new("", format!("config file could not be read: {err}"))];
             return snapshot;
         }
     };
     let exists = text.is_some();
-    parse(text.unwrap_or_default(), exists, paths, env)
+    parse(text.unwrap_or_default(), exists, paths, env, None)
 }
 
 /// Evaluates `raw` as if it were the content of the configuration file.
 pub fn evaluate(raw: String, paths: &Paths, env: &Env) -> Snapshot {
-    parse(raw, true, paths, env)
+    parse(raw, true, paths, env, None)
+}
+
+/// The same with the included files as they were, whatever the disk says.
+pub fn evaluate_kept(raw: String, includes: &Files, paths: &Paths, env: &Env) -> Snapshot {
+    parse(raw, true, paths, env, Some(includes))
 }
 
 fn read_text(path: &Path) -> io::Result<Option<String>> {
@@ -67,7 +71,7 @@ fn read_text(path: &Path) -> io::Result<Option<String>> {
     })
 }
 
-fn parse(raw: String, exists: bool, paths: &Paths, env: &Env) -> Snapshot {
+fn parse(raw: String, exists: bool, paths: &Paths, env: &Env, kept: Option<&Files>) -> Snapshot {
     let mut snapshot = Snapshot {
         path: paths.config.clone(),
         home: paths.home.clone(),
@@ -79,22 +83,23 @@ fn parse(raw: String, exists: bool, paths: &Paths, env: &Env) -> Snapshot {
         resolved: Value::Object(Map::new()),
         runtime: Value::Object(Map::new()),
         config: Config::default(),
+        secrets: Arc::default(),
         env: Arc::new(environment::with_files(env, paths)),
         process_env: Arc::new(env.clone()),
-        includes: BTreeSet::new(),
+        includes: Files::new(),
         issues: Vec::new(),
         warnings: Vec::new(),
         migrations: Vec::new(),
     };
     if exists {
-        fill(&mut snapshot, paths);
+        fill(&mut snapshot, paths, kept);
     }
     finish(&mut snapshot, paths);
     snapshot
 }
 
 /// Everything up to the validated document.
-fn fill(snapshot: &mut Snapshot, paths: &Paths) {
+fn fill(snapshot: &mut Snapshot, paths: &Paths, kept: Option<&Files>) {
     let parsed = match json5::value(&snapshot.raw) {
         Ok(value) => value,
         Err(err) => {
@@ -103,7 +108,8 @@ fn fill(snapshot: &mut Snapshot, paths: &Paths) {
         }
     };
     snapshot.parsed = parsed.clone();
-    let mut resolved = match include::resolve(parsed, &paths.config, &mut snapshot.includes) {
+    let files = &mut snapshot.includes;
+    let mut resolved = match include::resolve(parsed, &paths.config, files, kept) {
         Ok(value) => value,
         Err(err) => {
             snapshot.issues.push(Issue::new("", err.to_string()));

@@ -11,28 +11,34 @@ pub mod environment;
 pub mod gate;
 pub mod include;
 pub mod json5;
+pub mod last_good;
 pub mod legacy;
 pub mod load;
 pub mod redact;
 pub mod reload;
 pub mod schema;
+pub mod standing;
 pub mod substitute;
 pub mod validate;
 pub mod write;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::base::secret::Secret;
 use crate::profile::env::Env;
 use crate::profile::paths;
 
 pub use schema::{Config, Gateway};
+
+/// The values of secret references by their name, `env:default:NAME`.
+pub type SecretValues = BTreeMap<String, Secret>;
 
 /// Something wrong, or noteworthy, at one place of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,12 +96,14 @@ pub struct Snapshot {
     pub runtime: Value,
     /// Typed view of `runtime`. Of an invalid file, what could be read.
     pub config: Config,
+    /// What the references in force stand for; empty until they are resolved.
+    pub secrets: Arc<SecretValues>,
     /// The process environment with `.env` files and the `env` section added.
     pub env: Arc<Env>,
     /// The environment before that, for reading again.
     pub process_env: Arc<Env>,
     /// Files that `$include` pulled in.
-    pub includes: BTreeSet<PathBuf>,
+    pub includes: include::Files,
     /// Empty exactly when the file is valid.
     pub issues: Vec<Issue>,
     pub warnings: Vec<Issue>,
@@ -146,7 +154,7 @@ struct InForce {
 }
 
 /// An edit that could not be taken over; the configuration before it stays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rejected {
     /// Of the file that was refused.
@@ -172,6 +180,11 @@ impl Live {
     pub fn replace(&self, snapshot: Snapshot) {
         self.0.snapshot.store(Arc::new(snapshot));
         self.clear_rejected();
+    }
+
+    /// The same configuration with other secrets; a refusal stays.
+    pub fn refresh(&self, snapshot: Snapshot) {
+        self.0.snapshot.store(Arc::new(snapshot));
     }
 
     /// Remembers that the file cannot be used as it is.

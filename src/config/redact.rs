@@ -71,6 +71,33 @@ fn walk(value: &Value, keys: &mut Vec<String>, references: References) -> Value 
     }
 }
 
+/// Shows every secret in clear that the document holds.
+pub fn each_secret(value: &Value, act: &mut dyn FnMut(&str)) {
+    secrets_below(value, &mut Vec::new(), act);
+}
+
+fn secrets_below(value: &Value, keys: &mut Vec<String>, act: &mut dyn FnMut(&str)) {
+    match value {
+        Value::String(text) if hides(keys, text) && !in_providers(keys) => act(text),
+        Value::Object(_) if secret_ref::is_reference(value) => {}
+        Value::Object(object) => {
+            for (key, member) in object {
+                keys.push(key.clone());
+                secrets_below(member, keys, act);
+                keys.pop();
+            }
+        }
+        Value::Array(items) => {
+            keys.push("[]".to_owned());
+            for item in items {
+                secrets_below(item, keys, act);
+            }
+            keys.pop();
+        }
+        _ => {}
+    }
+}
+
 fn in_providers(keys: &[String]) -> bool {
     matches!(keys, [secrets, providers, ..] if secrets == "secrets" && providers == "providers")
 }

@@ -22,6 +22,8 @@ use crate::store::atomic;
 const BACKUPS: usize = 5;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// A temporary file that is older belongs to nobody any more.
+const STALE: Duration = Duration::from_secs(5);
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,7 @@ pub fn update(
     let dir = file.parent().unwrap_or(Path::new("/")).to_path_buf();
     private_dir(&dir, paths)?;
     let _lock = lock(&file)?;
+    sweep(&dir);
     let current = load::read(paths, env);
     if base_hash.is_some_and(|base| base != current.hash) {
         return Err(WriteError::Conflict);
@@ -167,6 +170,20 @@ fn private_dir(dir: &Path, paths: &Paths) -> Result<(), WriteError> {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Removes what a writer that was killed left half-written. Temporaries of other
+/// programs in this directory live for milliseconds; these are older.
+fn sweep(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let temporary = entry.file_name().to_string_lossy().starts_with(atomic::PREFIX);
+        let age = entry.metadata().and_then(|meta| meta.modified());
+        let old = age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STALE));
+        if temporary && old {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
 }
 
 /// Waits for the other writer, if there is one.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::gateway::State;
+use crate::gateway::{State, reload};
 use crate::protocol::events::Event;
 
 /// How old a snapshot may be and still be answered at once.
@@ -122,7 +122,7 @@ async fn take(state: &Arc<State>, _probe: bool) -> Value {
         .and_then(|agent| agent["heartbeat"]["everyMs"].as_u64())
         .map_or(0, |milliseconds| milliseconds / 1000);
     let sessions = default.map_or(Value::Null, |agent| agent["sessions"].clone());
-    json!({
+    let mut report = json!({
         "ok": true,
         "ts": now,
         "durationMs": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -133,7 +133,11 @@ async fn take(state: &Arc<State>, _probe: bool) -> Value {
         "defaultAgentId": default_agent,
         "agents": agents,
         "sessions": sessions,
-    })
+    });
+    if let Some(degraded) = reload::degraded_config(state) {
+        report["config"] = degraded;
+    }
+    report
 }
 
 fn agents_of(config: &Config, store: &dyn Fn(&str) -> std::path::PathBuf, now: u64) -> Vec<Value> {

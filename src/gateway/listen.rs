@@ -82,6 +82,26 @@ pub async fn bind(hosts: &[IpAddr], port: u16) -> Result<Vec<StdListener>, BindE
     }
 }
 
+/// `kept`, if it is exactly what is asked for; else it is closed, so that its
+/// addresses can be bound.
+pub fn still_wanted(
+    kept: Vec<StdListener>,
+    hosts: &[IpAddr],
+    port: u16,
+) -> Option<Vec<StdListener>> {
+    let mut addresses: Vec<SocketAddr> =
+        kept.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let mut wanted: Vec<SocketAddr> =
+        hosts.iter().map(|host| SocketAddr::new(*host, port)).collect();
+    // An address that this host does not have was left out when they were bound.
+    if addresses.first() == wanted.first() {
+        wanted.truncate(addresses.len());
+    }
+    addresses.sort();
+    wanted.sort();
+    (!kept.is_empty() && addresses == wanted).then_some(kept)
+}
+
 fn bind_once(hosts: &[IpAddr], port: u16) -> Result<Vec<StdListener>, BindError> {
     let mut listeners = Vec::new();
     let mut port = port;

@@ -34,7 +34,7 @@ pub mod ws;
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -46,7 +46,7 @@ use tokio::time::{self, MissedTickBehavior};
 use crate::agents::{Agents, AgentsDeps};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::id;
-use crate::config::{Live, Snapshot, gate};
+use crate::config::{Live, Rejected, Snapshot, gate};
 use crate::gateway::events::Bus;
 use crate::gateway::events::runs::RunEvents;
 use crate::gateway::lock::InstanceLock;
@@ -83,6 +83,11 @@ pub struct Setup {
     pub options: RunOptions,
     /// Listeners that the service manager passed; they win over flags.
     pub inherited: Vec<StdListener>,
+    /// Listeners of this process before it started over: used if they are still
+    /// what the configuration asks for.
+    pub kept: Vec<StdListener>,
+    /// Why `snapshot` is not what the file says, if it is not.
+    pub rejected: Option<Rejected>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -90,7 +95,8 @@ impl Setup {
     /// With the host's clock and no inherited listeners.
     pub fn new(snapshot: Snapshot, env: Env, paths: Paths, options: RunOptions) -> Self {
         let clock = Arc::new(SystemClock);
-        Self { snapshot, env, paths, options, inherited: Vec::new(), clock }
+        let (inherited, kept) = (Vec::new(), Vec::new());
+        Self { snapshot, env, paths, options, inherited, kept, rejected: None, clock }
     }
 }
 
@@ -140,7 +146,7 @@ impl Requests for mpsc::Receiver<Request> {
 
 /// Checks flags and configuration, takes the lock, binds the port, wires the state.
 pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
-    let Setup { snapshot, env, paths, options, inherited, clock } = setup;
+    let Setup { snapshot, env, paths, options, inherited, kept, rejected, clock } = setup;
     let flags = options.flags();
     let mut prepared = Box::pin(secrets::start::check(&flags, snapshot)).await?;
     for line in &prepared.warnings {
@@ -156,7 +162,10 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     }
     let lock = InstanceLock::take(&paths.state, &paths.config).map_err(StartError::Locked)?;
     // A file that cannot be written costs the setting, not the start.
-    if let Err(err) = secrets::start::persist(&mut prepared, &paths) {
+    // A broken file is left for its owner to mend.
+    if rejected.is_none()
+        && let Err(err) = secrets::start::persist(&mut prepared, &paths)
+    {
         tracing::warn!(%err, "settings made at this start could not be saved");
     }
     let secrets::start::Prepared { snapshot, serving: plan, .. } = prepared;
@@ -167,7 +176,14 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         tracing::error!(lifecycle = catalog::MISMATCH, "{mismatch}");
     }
     refuse_open_sockets(&inherited, &plan)?;
-    let std_listeners = if inherited.is_empty() { bind(&plan).await? } else { inherited };
+    let std_listeners = if inherited.is_empty() {
+        match listen::still_wanted(kept, &plan.hosts, plan.port) {
+            Some(kept) => kept,
+            None => bind(&plan).await?,
+        }
+    } else {
+        inherited
+    };
     let mut listeners = Vec::with_capacity(std_listeners.len());
     let mut addresses = Vec::with_capacity(std_listeners.len());
     for listener in std_listeners {
@@ -183,6 +199,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         listeners.push(listener);
         addresses.push(address);
     }
+    reload::conceal(&snapshot);
     let max_preauth = env
         .get("OPENCLAW_MAX_PREAUTH_CONNECTIONS_PER_IP")
         .and_then(|text| text.parse().ok())
@@ -195,6 +212,10 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     let runs = Arc::new(RunEvents::new(Arc::clone(&bus)));
     let metrics = Arc::new(metrics::Metrics::default());
     let (live, lifecycle, env) = (Live::new(snapshot), Lifecycle::default(), Arc::new(env));
+    let fallen_back = rejected.is_some();
+    if let Some(rejected) = rejected {
+        live.reject(rejected);
+    }
     let agents = Agents::new(AgentsDeps {
         config: live.clone(),
         env: Arc::clone(&env),
@@ -208,8 +229,9 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         port: addresses.first().map_or(plan.port, SocketAddr::port),
         started_at: clock.now_ms(),
         boot_id: id::uuid(),
+        status: OnceLock::new(),
         auth: ArcSwap::from_pointee(settings),
-        limiters,
+        limiters: ArcSwap::from_pointee(limiters),
         devices: pairing::Devices::new(&paths.state),
         presence: presence::Presence::new(),
         health: health::Health::default(),
@@ -226,7 +248,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         phase: watch::Sender::new(Phase::Starting),
         grace: Mutex::new(shutdown::GRACE),
         lifecycle,
-        reloader: reload::Reloader::new(flags, live.load()),
+        reloader: reload::Reloader::new(flags, live.load(), fallen_back),
         config: live,
         env,
         paths,
@@ -293,6 +315,15 @@ impl Gateway {
         self.mismatch.as_ref()
     }
 
+    /// Second handles of the listeners.
+    pub fn handles(&self) -> Vec<StdListener> {
+        let handles = self.listeners.iter().filter_map(|listener| {
+            use std::os::fd::AsFd as _;
+            Some(StdListener::from(listener.as_fd().try_clone_to_owned().ok()?))
+        });
+        handles.collect()
+    }
+
     /// Serves until a request to stop or restart, then drains. A second
     /// request while draining ends at once.
     pub async fn run(self, mut requests: impl Requests) -> Exit {
@@ -329,6 +360,13 @@ impl Gateway {
                     tracing::info!("received {signal}; shutting down");
                     break Reason::Stop;
                 }
+                Request::Restart(signal @ "SIGUSR1") if !may_restart(&state) => {
+                    tracing::info!("signal {signal} received");
+                    // Part of the contract: operators search the log for this line.
+                    tracing::warn!(
+                        "SIGUSR1 restart ignored (not authorized; commands.restart=false or use gateway tool)."
+                    );
+                }
                 Request::Restart(signal) => {
                     tracing::info!(
                         lifecycle = catalog::RESTARTING,
@@ -339,6 +377,10 @@ impl Gateway {
             }
         };
         accepting.cancel();
+        if reason == Reason::Stop {
+            // Whoever comes now is to be refused, not queued.
+            drop(state.services.restart.take_kept());
+        }
         let impatient = async {
             loop {
                 if matches!(requests.next().await, Request::Stop(_)) {
@@ -356,6 +398,11 @@ impl Gateway {
         tell_left_out();
         Exit { reason, clean }
     }
+}
+
+/// Whether somebody else may have the gateway start over.
+fn may_restart(state: &State) -> bool {
+    state.config.load().config.commands.get("restart") != Some(&json!(false))
 }
 
 /// Starts everything that runs while the gateway is up.

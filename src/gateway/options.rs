@@ -24,6 +24,8 @@ pub struct RunOptions {
     pub tailscale: Option<String>,
     pub tailscale_reset_on_exit: bool,
     pub allow_unconfigured: bool,
+    /// Never serve with the last known good configuration.
+    pub strict_config: bool,
     /// `--dev` after the word `gateway`: create a development configuration.
     pub dev: bool,
     pub reset: bool,

@@ -15,13 +15,14 @@ use crate::base::VERSION;
 use crate::base::clock::{Clock, SystemClock};
 use crate::client::{Caller, Connector, Credentials, Expect, Target, target};
 use crate::config::gate;
-use crate::config::{Snapshot, load};
+use crate::config::standing::{self, Serving};
+use crate::config::{Rejected, Snapshot, last_good, load};
 use crate::gateway::boots::{self, Boot};
 use crate::gateway::lock::LockError;
 use crate::gateway::shutdown::{self, Reason};
 use crate::gateway::state::Phase;
 use crate::gateway::{
-    Gateway, Requests, RunOptions, Setup, StartError, State, blocked, build, listen,
+    Gateway, Requests, RunOptions, Setup, StartError, State, blocked, build, listen, reload,
 };
 use crate::lifecycle::Lifecycle;
 use crate::logging::catalog;
@@ -60,6 +61,8 @@ pub struct Process {
     pub inherited: Vec<StdListener>,
     /// Arguments with which no start can succeed.
     pub refusal: Option<gate::StartRefusal>,
+    /// Listeners of this process before it started over.
+    pub kept: Vec<StdListener>,
 }
 
 /// How the process ends.
@@ -70,8 +73,8 @@ pub enum Ended {
     },
     /// Nobody talked; the manager keeps the port.
     Idle,
-    /// Asked to start over.
-    Restart,
+    /// Asked to start over, with these listeners kept open.
+    Restart(Vec<StdListener>),
     Refused(StartError),
 }
 
@@ -90,7 +93,14 @@ pub async fn run(process: Process, first: Snapshot, mut signals: Signals) -> End
         };
         let boot = if supervised { Some(process.begin_boot().await) } else { None };
         Notifier.status("starting");
-        let refused = match Box::pin(process.build(snapshot.clone(), boot.as_ref())).await {
+        let strict = process.options.strict_config;
+        let Process { paths, env, .. } = &process;
+        let (usable, rejected) = usable(snapshot.clone(), paths, env, strict, supervised).await;
+        if let Some(rejected) = &rejected {
+            tracing::error!("{}", rejected.complaint(Serving::LastKnownGood));
+        }
+        let built = Box::pin(process.build(usable, rejected, boot.as_ref())).await;
+        let refused = match built {
             Ok(gateway) => {
                 process.forget_refusal();
                 return serve(gateway, signals, boot, supervised).await;
@@ -144,7 +154,12 @@ impl Process {
         }
     }
 
-    async fn build(&self, snapshot: Snapshot, boot: Option<&Boot>) -> Result<Gateway, StartError> {
+    async fn build(
+        &self,
+        snapshot: Snapshot,
+        rejected: Option<Rejected>,
+        boot: Option<&Boot>,
+    ) -> Result<Gateway, StartError> {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone().into());
         }
@@ -156,14 +171,10 @@ impl Process {
             }
         }
         let mut setup = Setup::new(snapshot, env, self.paths.clone(), self.options.clone());
-        setup.inherited = self.clones();
+        setup.inherited = clones(&self.inherited);
+        setup.kept = clones(&self.kept);
+        setup.rejected = rejected;
         build(setup).await
-    }
-
-    /// Handles of the inherited sockets for one attempt; the originals stay
-    /// open whatever becomes of it.
-    fn clones(&self) -> Vec<StdListener> {
-        self.inherited.iter().filter_map(|listener| listener.try_clone().ok()).collect()
     }
 
     /// The sockets on which clients can be told. `None` when this process is
@@ -175,7 +186,7 @@ impl Process {
     ) -> Option<Vec<TcpListener>> {
         let own = match refused {
             StartError::Locked(LockError::Held { .. }) => return None,
-            _ if !self.inherited.is_empty() => self.clones(),
+            _ if !self.inherited.is_empty() => clones(&self.inherited),
             StartError::PortTaken { .. } | StartError::Bind(_) | StartError::Locked(_) => {
                 return None;
             }
@@ -219,7 +230,7 @@ impl Process {
     /// Files whose change may be the fix.
     fn causes(&self, snapshot: &Snapshot) -> Vec<PathBuf> {
         let own = [self.paths.config.clone(), self.paths.state.join(".env")];
-        let files = own.into_iter().chain(snapshot.includes.iter().cloned());
+        let files = own.into_iter().chain(snapshot.includes.keys().cloned());
         files.chain(self.options.password_file.clone()).collect()
     }
 
@@ -246,9 +257,43 @@ async fn wait_a_moment(signals: &mut Signals, reason: &str) -> Option<Ended> {
         request = Signals::next(signals) => match request {
             Request::Reload => None,
             Request::Stop(_) => Some(Ended::Done { clean: true }),
-            Request::Restart(_) => Some(Ended::Restart),
+            Request::Restart(_) => Some(Ended::Restart(Vec::new())),
         },
     }
+}
+
+/// The configuration to start with: what the file says, or the last known good
+/// one while the file is broken. A person at a terminal who has removed the file
+/// gets to hear that it is missing; a service goes on.
+pub async fn usable(
+    snapshot: Snapshot,
+    paths: &Paths,
+    env: &Env,
+    strict: bool,
+    supervised: bool,
+) -> (Snapshot, Option<Rejected>) {
+    let gone = supervised && !snapshot.exists;
+    let gutted = standing::is_gutted(&snapshot);
+    if strict || (snapshot.is_valid() && !gone && !gutted) {
+        return (snapshot, None);
+    }
+    let (paths, env) = (paths.clone(), env.clone());
+    let kept = tokio::task::spawn_blocking(move || last_good::load(&paths, &env)).await;
+    let Ok(Some((good, _))) = kept else { return (snapshot, None) };
+    let mut reasons: Vec<String> = snapshot.issues.iter().map(ToString::to_string).collect();
+    if gone {
+        reasons.push("config file not found".to_owned());
+    } else if gutted {
+        reasons.push("everything but update.channel is gone from the file".to_owned());
+    }
+    let since = SystemClock.now_ms();
+    (good, Some(Rejected { hash: snapshot.hash, reasons, since }))
+}
+
+/// Handles of sockets for one attempt; the originals stay open whatever becomes
+/// of it.
+fn clones(listeners: &[StdListener]) -> Vec<StdListener> {
+    listeners.iter().filter_map(|listener| listener.try_clone().ok()).collect()
 }
 
 /// Tells clients the reason until there is a point in trying again (`None`) or
@@ -284,7 +329,7 @@ async fn wait_for_fix(
             request = Signals::next(signals) => match request {
                 Request::Reload => break None,
                 Request::Stop(_) => break Some(Ended::Done { clean: true }),
-                Request::Restart(_) => break Some(Ended::Restart),
+                Request::Restart(_) => break Some(Ended::Restart(Vec::new())),
             }
         }
     };
@@ -304,12 +349,16 @@ async fn serve(gateway: Gateway, signals: Signals, boot: Option<Boot>, supervise
     if let Some(mismatch) = gateway.mismatch() {
         status = format!("{status}; {mismatch}");
     }
+    // Set once, here: this process serves one gateway.
+    state.status.get_or_init(|| status);
+    if !supervised {
+        state.services.restart.keep(gateway.handles());
+    }
     let address = gateway.addresses().first().copied();
-    tell_manager(&state, address, status.clone());
+    tell_manager(&state, address);
     let requests = Watched {
         signals,
         state: Arc::clone(&state),
-        status,
         safe_until: safe_mode.map(|_| Instant::now() + boots::WINDOW),
     };
     let exit = gateway.run(requests).await;
@@ -319,7 +368,7 @@ async fn serve(gateway: Gateway, signals: Signals, boot: Option<Boot>, supervise
         boot.ended();
     }
     match exit.reason {
-        Reason::Restart if !supervised => Ended::Restart,
+        Reason::Restart if !supervised => Ended::Restart(state.services.restart.take_kept()),
         Reason::Idle => Ended::Idle,
         Reason::Restart | Reason::Stop => Ended::Done { clean: exit.clean },
     }
@@ -327,7 +376,7 @@ async fn serve(gateway: Gateway, signals: Signals, boot: Option<Boot>, supervise
 
 /// Follows the gateway's phases: ready after a proven answer, fed while it
 /// lasts, stopping with what it waits for.
-fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>, status: String) {
+fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>) {
     let proving = Arc::clone(state);
     state.lifecycle.spawn("readiness", move |stop| async move {
         let Some(address) = address.map(reachable) else { return };
@@ -346,7 +395,7 @@ fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>, status: String)
         if stop.run_until_cancelled(proven).await != Some(true) {
             return;
         }
-        Notifier.ready(&status);
+        Notifier.ready(&reload::status(&proving));
         tracing::info!(lifecycle = catalog::READY, "ready: an internal client was answered");
         bound_drain(&proving).await;
         if let Some(period) = watchdog_period() {
@@ -461,7 +510,6 @@ fn status_line(addresses: &[SocketAddr], safe_mode: Option<&str>) -> String {
 struct Watched {
     signals: Signals,
     state: Arc<State>,
-    status: String,
     /// End of safe mode, which a fresh start leaves behind.
     safe_until: Option<Instant>,
 }
@@ -484,25 +532,17 @@ impl Requests for Watched {
         };
         if request == Request::Reload {
             Notifier.reloading();
-            let (state, status) = (Arc::clone(&self.state), self.status.clone());
-            let before = state.config.load();
+            let state = Arc::clone(&self.state);
+            let look = state.reloader.next_look();
             self.state.lifecycle.spawn("reload notice", move |stop| async move {
-                let path = state.paths.config.clone();
-                let same = tokio::fs::read(path)
-                    .await
-                    .is_ok_and(|bytes| load::hash(&bytes) == before.hash);
-                let changed = async {
-                    while !same && Arc::ptr_eq(&state.config.load(), &before) {
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                };
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    waited = timeout(RELOAD_LIMIT, changed) => {
-                        tracing::debug!(in_time = waited.is_ok(), "reload is over");
+                    looked = timeout(RELOAD_LIMIT, look) => match looked {
+                        Ok(Some(outcome)) => tracing::info!(?outcome, "reload is over"),
+                        _ => tracing::warn!("reload takes longer than expected"),
                     }
                 }
-                Notifier.ready(&status);
+                Notifier.ready(&reload::status(&state));
             });
         }
         request
@@ -534,13 +574,8 @@ mod tests {
         let env: Env = [("HOME", dir.path().to_str().unwrap())].into_iter().collect();
         let paths = Paths::resolve(&env);
         let state = paths.state.clone();
-        let process = Process {
-            env,
-            paths,
-            options: RunOptions::default(),
-            inherited: Vec::new(),
-            refusal: None,
-        };
+        let (options, inherited, kept) = (RunOptions::default(), Vec::new(), Vec::new());
+        let process = Process { env, paths, options, inherited, kept, refusal: None };
         process.remember_refusal("set gateway.mode=local", "abc");
         assert_eq!(last_refusal(&state).as_deref(), Some("set gateway.mode=local"));
         process.forget_refusal();

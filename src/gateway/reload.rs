@@ -4,29 +4,30 @@
 //! running configuration and is remembered, so that it can be shown.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::{Mutex, Notify};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard, Notify, watch as channel};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::base::secret::Secret;
 use crate::config::gate::{self, Flags, Serving, StartRefusal};
 use crate::config::reload::plan::{self, Step};
 use crate::config::reload::watch::Watch;
-use crate::config::{Config, Rejected, Snapshot, load};
-use crate::gateway::{State, auth};
+use crate::config::{Config, Rejected, Snapshot, last_good, load, redact, standing};
+use crate::gateway::{State, auth, restart};
 use crate::lifecycle::CancellationToken;
+use crate::logging;
 use crate::secrets::{self, SecretError};
+use crate::supervise::notify::Notifier;
 
 /// Quiet time after the last change of the file, unless configured.
 const DEBOUNCE: Duration = Duration::from_millis(300);
 /// A file that is being replaced may be away for a moment.
 const ABSENT_RETRIES: u32 = 2;
 const ABSENT_PAUSE: Duration = Duration::from_millis(150);
-/// How often a waiting restart looks whether runs have ended.
-const RESTART_LOOK: Duration = Duration::from_millis(500);
-const RESTART_PATIENCE_MS: u64 = 300_000;
 /// A file that changes all the time is read at least this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -37,8 +38,28 @@ pub struct Reloader {
     /// What the file said when it was last considered.
     seen: Mutex<Arc<Snapshot>>,
     /// Woken by the watch, SIGHUP and writers in this process.
-    pub wanted: Arc<Notify>,
+    wanted: Arc<Notify>,
+    /// Looks that began.
+    begun: AtomicU64,
+    /// The last look that ended, and what came of it.
+    looked: channel::Sender<(u64, Outcome)>,
+    /// Whether this process began with the kept configuration.
+    fallen_back: AtomicBool,
     degraded: AtomicBool,
+}
+
+/// What came of one look at the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing that matters has changed.
+    Same,
+    Applied,
+    /// Switched off, or only a restart could do it and the mode forbids one.
+    Ignored,
+    /// The process starts over when its runs have ended.
+    Restarting,
+    /// The configuration before stays in force.
+    Refused(String),
 }
 
 /// Why an edit was not taken over.
@@ -53,11 +74,14 @@ enum ReloadError {
 }
 
 impl Reloader {
-    pub fn new(flags: Flags, snapshot: Arc<Snapshot>) -> Self {
+    pub fn new(flags: Flags, snapshot: Arc<Snapshot>, fallen_back: bool) -> Self {
         Self {
             flags,
             seen: Mutex::new(snapshot),
             wanted: Arc::default(),
+            begun: AtomicU64::new(0),
+            looked: channel::Sender::new((0, Outcome::Same)),
+            fallen_back: AtomicBool::new(fallen_back),
             degraded: AtomicBool::new(false),
         }
     }
@@ -66,6 +90,43 @@ impl Reloader {
     pub fn poke(&self) {
         self.wanted.notify_one();
     }
+
+    /// Waits for a look that begins after this call.
+    pub fn next_look(&self) -> impl Future<Output = Option<Outcome>> + use<> {
+        let after = self.begun.load(Ordering::Acquire);
+        let mut looked = self.looked.subscribe();
+        async move {
+            let look = looked.wait_for(|(number, _)| *number > after).await.ok()?;
+            Some(look.1.clone())
+        }
+    }
+
+    fn serving(&self) -> standing::Serving {
+        if self.fallen_back.load(Ordering::Acquire) {
+            standing::Serving::LastKnownGood
+        } else {
+            standing::Serving::Running
+        }
+    }
+}
+
+/// The refusal of the file in one line, while it is refused.
+pub fn complaint(state: &State) -> Option<String> {
+    let rejected = state.config.rejected()?;
+    Some(rejected.complaint(state.reloader.serving()))
+}
+
+/// The refusal as `health` and `status` show it, while there is one.
+pub fn degraded_config(state: &State) -> Option<Value> {
+    let rejected = state.config.rejected()?;
+    Some(json!({
+        "status": "degraded",
+        "serving": state.reloader.serving(),
+        "reasons": rejected.reasons,
+        "rejectedHash": rejected.hash,
+        "appliedHash": state.config.load().hash,
+        "sinceMs": rejected.since,
+    }))
 }
 
 /// Watches the file until everything stops.
@@ -78,7 +139,8 @@ pub async fn watch(state: Arc<State>, stop: CancellationToken) {
             None
         }
     };
-    follow(watch.as_mut(), &state);
+    keep(&state, 0).await;
+    follow(watch.as_mut(), &state).await;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -88,24 +150,30 @@ pub async fn watch(state: Arc<State>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = settle(&state, &wanted) => {}
         }
-        consider(&state).await;
-        follow(watch.as_mut(), &state);
+        Box::pin(turn(&state).await.consider(Duration::ZERO)).await;
+        follow(watch.as_mut(), &state).await;
     }
 }
 
-fn follow(watch: Option<&mut Watch>, state: &State) {
+/// Follows the files of the configuration in force and of the one on disk,
+/// which may be the one that a refused edit has to be mended in.
+async fn follow(watch: Option<&mut Watch>, state: &State) {
     let Some(watch) = watch else { return };
     let current = state.config.load();
-    let files = current.includes.iter().map(std::path::PathBuf::as_path);
-    watch.follow(files.chain([state.paths.config.as_path()]));
+    let seen = Arc::clone(&*state.reloader.seen.lock().await);
+    let files = current.includes.keys().chain(seen.includes.keys());
+    let files = files.map(std::path::PathBuf::as_path).chain([state.paths.config.as_path()]);
+    if watch.follow(files) {
+        // It may have changed between being read and being watched.
+        state.reloader.poke();
+    }
 }
 
 /// Waits until the file has been quiet for the configured time.
 async fn settle(state: &State, wanted: &Notify) {
     let configured = state.config.load();
     let debounce = configured.config.gateway.reload.get("debounceMs");
-    let debounce =
-        debounce.and_then(serde_json::Value::as_u64).map_or(DEBOUNCE, Duration::from_millis);
+    let debounce = debounce.and_then(Value::as_u64).map_or(DEBOUNCE, Duration::from_millis);
     let end = Instant::now() + LONGEST_WAIT;
     while Instant::now() < end {
         if timeout(debounce, wanted.notified()).await.is_err() {
@@ -114,72 +182,104 @@ async fn settle(state: &State, wanted: &Notify) {
     }
 }
 
-/// Looks at the file and takes over what it says.
-pub async fn consider(state: &Arc<State>) {
-    let mut seen = state.reloader.seen.lock().await;
-    let Some(next) = read(state, &seen).await else {
+/// The right to look at the file. Who writes the file takes it first, so that
+/// nobody else looks between the write and the writer's own look.
+#[derive(Debug)]
+pub struct Turn<'s> {
+    state: &'s Arc<State>,
+    seen: MutexGuard<'s, Arc<Snapshot>>,
+}
+
+/// Waits for the turn.
+pub async fn turn(state: &Arc<State>) -> Turn<'_> {
+    Turn { state, seen: state.reloader.seen.lock().await }
+}
+
+impl Turn<'_> {
+    /// Looks at the file and takes over what it says. A restart that this asks
+    /// for comes no earlier than `restart_delay` from here.
+    pub async fn consider(mut self, restart_delay: Duration) -> Outcome {
+        let state = self.state;
+        let number = state.reloader.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let outcome = Box::pin(look(state, &mut self.seen, restart_delay)).await;
+        keep(state, number).await;
+        state.reloader.looked.send_replace((number, outcome.clone()));
+        outcome
+    }
+}
+
+async fn look(state: &Arc<State>, seen: &mut Arc<Snapshot>, restart_delay: Duration) -> Outcome {
+    let Some(next) = read(state, seen).await else {
         tracing::warn!(target: "reload", "config reload skipped (config file not found)");
-        return;
+        return reject(state, &load::hash(b""), vec!["config file not found".to_owned()]);
     };
     if !next.is_valid() {
         let issues: Vec<String> =
             next.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.message)).collect();
         tracing::warn!(target: "reload", "config reload skipped (invalid config): {}", issues.join(", "));
-        reject(state, &next, next.issues.iter().map(ToString::to_string).collect());
-        return;
+        return reject(state, &next.hash, next.issues.iter().map(ToString::to_string).collect());
     }
-    let plan = plan::plan(&seen, &next);
+    let plan = plan::plan(seen, &next);
     let changed = plan.changed.join(", ");
     if plan.step != Step::Same {
         tracing::info!(target: "reload", "config change detected; evaluating reload ({changed})");
     }
-    match &plan.step {
+    let outcome = match &plan.step {
         Step::Same => {
             state.config.replace(adopt(&state.config.load(), next.clone()));
+            Outcome::Same
         }
         Step::Disabled => {
             tracing::info!(target: "reload", "config reload disabled (gateway.reload.mode=off)");
+            state.config.clear_rejected();
+            Outcome::Ignored
         }
         Step::Ignore { paths } => {
             tracing::warn!(
                 target: "reload", "config reload requires gateway restart; hot mode ignoring ({})",
                 paths.join(", ")
             );
+            state.config.clear_rejected();
+            Outcome::Ignored
         }
         Step::Apply { hot } => match prepare(state, &next).await {
-            Ok((config, serving)) => {
-                apply(state, next.clone(), config, &serving);
+            Ok((usable, serving)) => {
+                swap_auth(state, &usable, &serving);
+                swap_logging(&usable);
+                state.config.replace(usable);
                 if hot.is_empty() {
                     tracing::info!(target: "reload", "config change applied (dynamic reads: {changed})");
                 } else {
                     tracing::info!(target: "reload", "config hot reload applied ({})", hot.join(", "));
                 }
                 recovered(state);
+                Outcome::Applied
             }
             Err(err) => {
                 degraded(state, &err);
                 tracing::error!(target: "reload", "config reload failed: {err}");
-                reject(state, &next, vec![err.to_string()]);
-                return;
+                return reject(state, &next.hash, vec![err.to_string()]);
             }
         },
-        Step::Restart { paths } => {
-            let paths = paths.join(", ");
-            match prepare(state, &next).await {
-                Ok(_) => {
-                    state.config.clear_rejected();
-                    wait_and_restart(state, &paths);
-                }
-                Err(err) => {
-                    degraded(state, &err);
-                    tracing::error!(target: "reload", "config restart failed: {err}");
-                    reject(state, &next, vec![err.to_string()]);
-                    return;
-                }
+        Step::Restart { paths } => match prepare(state, &next).await {
+            Ok(_) => {
+                state.config.clear_rejected();
+                let why = format!("config change requires gateway restart ({})", paths.join(", "));
+                restart::when_idle(state, &why, restart_delay);
+                Outcome::Restarting
             }
-        }
+            Err(err) => {
+                degraded(state, &err);
+                tracing::error!(target: "reload", "config restart failed: {err}");
+                return reject(state, &next.hash, vec![err.to_string()]);
+            }
+        },
+    };
+    if outcome != Outcome::Ignored {
+        state.reloader.fallen_back.store(false, Ordering::Release);
     }
     *seen = Arc::new(next);
+    outcome
 }
 
 /// Resolves the secrets of the configuration in force anew.
@@ -195,10 +295,12 @@ pub async fn resolve_again(state: &Arc<State>) -> Result<usize, SecretError> {
             if let Ok(config) = Config::deserialize(&activation.resolved) {
                 let mut next = Snapshot::clone(&state.config.load());
                 next.config = config;
+                next.secrets = Arc::clone(&activation.values);
+                conceal(&next);
                 if let Ok(serving) = decide(state, &next, &activation.resolved) {
                     swap_auth(state, &next, &serving);
                 }
-                state.config.replace(next);
+                state.config.refresh(next);
             }
             drop(seen);
             recovered(state);
@@ -232,26 +334,18 @@ async fn read(state: &Arc<State>, seen: &Snapshot) -> Option<Snapshot> {
 }
 
 /// Everything that can fail, before anything is changed.
-async fn prepare(state: &Arc<State>, next: &Snapshot) -> Result<(Config, Serving), ReloadError> {
+async fn prepare(state: &Arc<State>, next: &Snapshot) -> Result<(Snapshot, Serving), ReloadError> {
     let activation = secrets::activate(next).await?;
-    let config = Config::deserialize(&activation.resolved)?;
+    let mut usable = next.clone();
+    usable.config = Config::deserialize(&activation.resolved)?;
+    usable.secrets = Arc::clone(&activation.values);
     let serving = decide(state, next, &activation.resolved)?;
-    Ok((config, serving))
+    Ok((usable, serving))
 }
 
-fn decide(
-    state: &State,
-    next: &Snapshot,
-    resolved: &serde_json::Value,
-) -> Result<Serving, StartRefusal> {
+fn decide(state: &State, next: &Snapshot, resolved: &Value) -> Result<Serving, StartRefusal> {
     let intent = gate::admit(&state.reloader.flags, next)?;
     gate::serve(intent, next, resolved)
-}
-
-fn apply(state: &State, mut next: Snapshot, config: Config, serving: &Serving) {
-    next.config = config;
-    swap_auth(state, &next, serving);
-    state.config.replace(next);
 }
 
 /// Sessions that are signed in stay; the next sign-in meets the new settings.
@@ -261,72 +355,106 @@ fn swap_auth(state: &State, next: &Snapshot, serving: &Serving) {
         let proxies = &next.config.gateway.trusted_proxies;
         state.auth.store(Arc::new(auth::Settings::new(&serving.auth, proxies)));
     }
+    let limits = next.config.gateway.auth.rate_limit.as_ref();
+    if limits != state.config.load().config.gateway.auth.rate_limit.as_ref() {
+        state.limiters.store(Arc::new(auth::Limiters::new(limits)));
+    }
+}
+
+/// Levels and hidden values of the log.
+fn swap_logging(next: &Snapshot) {
+    let setting = |key: &str| next.config.logging.get(key).and_then(Value::as_str);
+    logging::adjust(&logging::Levels {
+        file: setting("level"),
+        console: setting("consoleLevel"),
+        redact: setting("redactSensitive") != Some("off"),
+    });
+    conceal(next);
+}
+
+/// Keeps the secrets in force out of every log line, wherever it comes from.
+pub fn conceal(next: &Snapshot) {
+    let mut values: Vec<Secret> = next.secrets.values().cloned().collect();
+    redact::each_secret(&next.resolved, &mut |text| values.push(Secret::new(text)));
+    logging::conceal(values);
 }
 
 /// The next document with the secrets that are in force.
 fn adopt(current: &Snapshot, mut next: Snapshot) -> Snapshot {
     next.config = current.config.clone();
+    next.secrets = Arc::clone(&current.secrets);
     next
 }
 
-fn reject(state: &State, next: &Snapshot, reasons: Vec<String>) {
-    state.config.reject(Rejected { hash: next.hash.clone(), reasons, since: state.clock.now_ms() });
+fn reject(state: &State, hash: &str, reasons: Vec<String>) -> Outcome {
+    let first = reasons.first().cloned().unwrap_or_default();
+    let since = state.clock.now_ms();
+    state.config.reject(Rejected { hash: hash.to_owned(), reasons, since });
+    Outcome::Refused(first)
 }
 
-/// Restarts when no run is active, at the latest after the configured time. The
-/// first look comes a little later, so that the reply to whoever made the change
-/// goes out before.
-fn wait_and_restart(state: &Arc<State>, paths: &str) {
-    let active = state.agents.active().len();
-    if active == 0 {
-        tracing::warn!(target: "reload", "config change requires gateway restart ({paths})");
-    } else {
-        tracing::warn!(
-            target: "reload",
-            "config change requires gateway restart ({paths}) — deferring until {active} embedded run(s) complete"
-        );
-    }
-    let current = state.config.load();
-    let patience = current.config.gateway.reload.get("deferralTimeoutMs");
-    let patience = patience.and_then(serde_json::Value::as_u64).unwrap_or(RESTART_PATIENCE_MS);
-    let (waiting, deferred) = (Arc::clone(state), active > 0);
-    state.lifecycle.spawn("deferred restart", move |stop| async move {
-        let end = Instant::now() + Duration::from_millis(patience);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(RESTART_LOOK) => {}
-            }
-            let active = waiting.agents.active().len();
-            if active == 0 {
-                if !deferred {
-                    break;
-                }
-                tracing::info!(target: "reload", "all operations and replies completed; restarting gateway now");
-                break;
-            }
-            if Instant::now() >= end {
-                tracing::warn!(target: "reload", "restart timeout after {patience}ms with {active} embedded run(s) still active; restarting anyway");
-                break;
-            }
+/// Writes down how the file stands and tells the service manager. The next
+/// start falls back to what is kept here.
+async fn keep(state: &Arc<State>, count: u64) {
+    let rejected = state.config.rejected();
+    let serving = state.reloader.serving();
+    let keeping = Arc::clone(state);
+    let written = tokio::task::spawn_blocking(move || {
+        let mut look = standing::Look { pid: std::process::id(), count, refused: None };
+        if let Some(rejected) = rejected {
+            look.refused = Some(rejected.complaint(serving));
+            standing::refused(&rejected, serving, &keeping.paths, look)?;
+            return Ok(Vec::new());
         }
-        waiting.services.restart.ring();
+        let current = keeping.config.load();
+        last_good::save(&current, &keeping.paths)?;
+        standing::accepted(&current, &keeping.paths, look)
     });
+    match written.await {
+        Ok(Ok(codes)) if !codes.is_empty() => {
+            let path = state.paths.config.display();
+            tracing::warn!("Config observe anomaly: {path} ({})", codes.join(", "));
+        }
+        Ok(Err(err)) => tracing::warn!(%err, "how the configuration stands is not recorded"),
+        _ => {}
+    }
+    let status = status(state);
+    Notifier.status(&status);
+}
+
+/// The line for the service manager.
+pub fn status(state: &State) -> String {
+    let usual = state.status.get().map_or("", String::as_str);
+    match complaint(state) {
+        Some(complaint) => format!("degraded: {complaint}; {usual}"),
+        None => usual.to_owned(),
+    }
 }
 
 fn degraded(state: &State, err: &ReloadError) {
     let ReloadError::Secret(err) = err else { return };
     if state.reloader.degraded.swap(true, Ordering::AcqRel) {
         tracing::warn!(target: "secrets", "[SECRETS_RELOADER_DEGRADED] {err}");
-    } else {
-        tracing::error!(target: "secrets", "[SECRETS_RELOADER_DEGRADED] {err}");
+        return;
     }
+    tracing::error!(target: "secrets", "[SECRETS_RELOADER_DEGRADED] {err}");
+    tell_main_session(
+        state,
+        &format!(
+            "[SECRETS_RELOADER_DEGRADED] Secret resolution failed; runtime remains on last-known-good snapshot. {err}"
+        ),
+    );
 }
 
 fn recovered(state: &State) {
+    const RECOVERED: &str = "[SECRETS_RELOADER_RECOVERED] Secret resolution recovered; runtime remained on last-known-good during the outage.";
     if state.reloader.degraded.swap(false, Ordering::AcqRel) {
-        tracing::info!(
-            target: "secrets", "[SECRETS_RELOADER_RECOVERED] Secret resolution recovered; runtime remained on last-known-good during the outage."
-        );
+        tracing::info!(target: "secrets", "{RECOVERED}");
+        tell_main_session(state, RECOVERED);
     }
+}
+
+fn tell_main_session(state: &State, text: &str) {
+    let main = state.agents.sessions().canonical("main");
+    state.agents.system_event(&main, text);
 }

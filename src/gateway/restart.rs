@@ -1,14 +1,21 @@
-//! A restart that the gateway asks of itself, a little later and once for all
-//! who ask meanwhile.
+//! A restart that the gateway asks of itself: a little later, once for all who
+//! ask meanwhile, and not while runs are active.
 
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use crate::gateway::State;
 
+/// How often a waiting restart looks whether runs have ended. The first look
+/// comes this much later, so that whoever made the change gets its reply before.
+const LOOK: Duration = Duration::from_millis(500);
+const PATIENCE_MS: u64 = 300_000;
 /// Time for the answer to the request to arrive.
 const DELAY_MS: u64 = 2000;
 const LONGEST_DELAY_MS: u64 = 60_000;
@@ -18,6 +25,10 @@ const LONGEST_DELAY_MS: u64 = 60_000;
 pub struct Restart {
     /// Milliseconds since the Unix epoch.
     at: Mutex<Option<u64>>,
+    /// Whether a task waits for the runs to end.
+    waiting: AtomicBool,
+    /// Second handles of the listeners, for the program that takes over.
+    kept: Mutex<Vec<TcpListener>>,
     bell: Notify,
 }
 
@@ -35,6 +46,16 @@ impl Restart {
         }
     }
 
+    /// Keeps the listeners open through a restart.
+    pub fn keep(&self, listeners: Vec<TcpListener>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = listeners;
+    }
+
+    /// The listeners kept, which are no longer kept here.
+    pub fn take_kept(&self) -> Vec<TcpListener> {
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Time is up.
     pub fn ring(&self) {
         self.bell.notify_one();
@@ -46,23 +67,17 @@ impl Restart {
     }
 }
 
-/// Restarts the gateway after `delay_ms`. Returns what the one who asked is told.
-pub fn schedule(state: &Arc<State>, delay_ms: Option<u64>, reason: &str) -> Value {
+/// How long a restart waits at the request of whoever asked for it.
+pub fn delay(asked_ms: Option<u64>) -> Duration {
+    Duration::from_millis(asked_ms.unwrap_or(DELAY_MS).min(LONGEST_DELAY_MS))
+}
+
+/// What the one who asked for a restart is told, and whether the plan is new.
+pub fn announce(state: &State, delay: Duration, reason: &str) -> (Value, bool) {
     let now = state.clock.now_ms();
-    let wanted = now + delay_ms.unwrap_or(DELAY_MS).min(LONGEST_DELAY_MS);
+    let wanted = now + u64::try_from(delay.as_millis()).unwrap_or(LONGEST_DELAY_MS);
     let (at, coalesced) = state.services.restart.plan(wanted, now);
-    if !coalesced {
-        let owner = Arc::clone(state);
-        state.lifecycle.spawn("scheduled restart", move |stop| async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(Duration::from_millis(at.saturating_sub(now))) => {
-                    owner.services.restart.ring();
-                }
-            }
-        });
-    }
-    json!({
+    let told = json!({
         "ok": true,
         "pid": std::process::id(),
         "signal": "SIGUSR1",
@@ -71,7 +86,70 @@ pub fn schedule(state: &Arc<State>, delay_ms: Option<u64>, reason: &str) -> Valu
         "mode": "emit",
         "coalesced": coalesced,
         "cooldownMsApplied": 0,
-    })
+    });
+    (told, !coalesced)
+}
+
+/// Restarts the gateway after `delay_ms`, runs or not: a run may have asked for
+/// it. Returns what the one who asked is told.
+pub fn schedule(state: &Arc<State>, delay_ms: Option<u64>, reason: &str) -> Value {
+    let delay = delay(delay_ms);
+    let (told, is_new) = announce(state, delay, reason);
+    if is_new {
+        let owner = Arc::clone(state);
+        state.lifecycle.spawn("scheduled restart", move |stop| async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(delay) => owner.services.restart.ring(),
+            }
+        });
+    }
+    told
+}
+
+/// Restarts after `delay` when no run is active, at the latest after the
+/// configured time. The log lines are part of the contract.
+pub fn when_idle(state: &Arc<State>, why: &str, delay: Duration) {
+    let busy = state.agents.active().len();
+    let restart = &state.services.restart;
+    if restart.waiting.swap(true, Ordering::AcqRel) {
+        tracing::warn!(target: "reload", "{why} — already waiting for operations to complete");
+        return;
+    }
+    if busy == 0 {
+        tracing::warn!(target: "reload", "{why}");
+    } else {
+        tracing::warn!(
+            target: "reload", "{why} — deferring until {busy} embedded run(s) complete"
+        );
+    }
+    let current = state.config.load();
+    let patience = current.config.gateway.reload.get("deferralTimeoutMs");
+    let patience = patience.and_then(Value::as_u64).unwrap_or(PATIENCE_MS);
+    let (waiting, deferred) = (Arc::clone(state), busy > 0);
+    state.lifecycle.spawn("deferred restart", move |stop| async move {
+        let end = Instant::now() + Duration::from_millis(patience);
+        let mut pause = delay.max(LOOK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => pause = LOOK,
+            }
+            let busy = waiting.agents.active().len();
+            if busy == 0 {
+                if deferred {
+                    tracing::info!(target: "reload", "all operations and replies completed; restarting gateway now");
+                }
+                break;
+            }
+            if Instant::now() >= end {
+                tracing::warn!(target: "reload", "restart timeout after {patience}ms with {busy} embedded run(s) still active; restarting anyway");
+                break;
+            }
+        }
+        waiting.services.restart.waiting.store(false, Ordering::Release);
+        waiting.services.restart.ring();
+    });
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What handlers share.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -51,9 +51,12 @@ pub struct State {
     pub boot_id: String,
     /// The port of the first listener.
     pub port: u16,
+    /// What the service manager shows while all is well; set once it is known.
+    pub status: OnceLock<String>,
     /// Authentication in force; replaced as a whole on reload.
     pub auth: ArcSwap<auth::Settings>,
-    pub limiters: auth::Limiters,
+    /// Replaced when their settings change; the counts begin anew then.
+    pub limiters: ArcSwap<auth::Limiters>,
     pub devices: Devices,
     pub presence: Presence,
     pub health: Health,

@@ -9,7 +9,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::logging::Options;
-use crate::logging::line::{Line, Redaction, level_name};
+use crate::logging::line::{Line, level_name};
 
 /// `logging.consoleStyle`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,18 +39,12 @@ impl Style {
 pub struct ConsoleLayer {
     style: Style,
     colour: bool,
-    redaction: Redaction,
     zone: OnceLock<TimeZone>,
 }
 
 impl ConsoleLayer {
     pub fn new(options: &Options) -> Self {
-        Self {
-            style: options.style,
-            colour: options.colour,
-            redaction: options.redaction,
-            zone: OnceLock::new(),
-        }
+        Self { style: options.style, colour: options.colour, zone: OnceLock::new() }
     }
 
     fn render(&self, line: &Line) -> String {
@@ -83,7 +77,7 @@ impl ConsoleLayer {
 
 impl<S: Subscriber> Layer<S> for ConsoleLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let text = self.render(&Line::of(event, self.redaction));
+        let text = self.render(&Line::of(event));
         // A closed stderr must not stop the gateway.
         let _closed = std::io::stderr().lock().write_all(text.as_bytes());
     }

@@ -16,7 +16,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::logging::Options;
-use crate::logging::line::{Line, Redaction};
+use crate::logging::line::Line;
 
 /// Size at which writing to a file stops (`logging.maxFileBytes`).
 pub const DEFAULT_MAX_BYTES: u64 = 524_288_000;
@@ -42,7 +42,6 @@ pub struct FileLayer {
     fixed: Option<PathBuf>,
     dir: PathBuf,
     max_bytes: u64,
-    redaction: Redaction,
     host: OnceLock<String>,
     zone: OnceLock<TimeZone>,
     open: Mutex<Option<OpenLog>>,
@@ -69,7 +68,6 @@ impl FileLayer {
             fixed: options.file.clone(),
             dir: options.dir.clone(),
             max_bytes: options.max_file_bytes,
-            redaction: options.redaction,
             host: OnceLock::new(),
             zone: OnceLock::new(),
             open: Mutex::new(None),
@@ -132,7 +130,7 @@ impl FileLayer {
 
 impl<S: Subscriber> Layer<S> for FileLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        self.write(&Line::of(event, self.redaction));
+        self.write(&Line::of(event));
     }
 }
 

@@ -11,7 +11,6 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::logging::Options;
-use crate::logging::line::Redaction;
 
 /// `SYSLOG_IDENTIFIER=` of every entry.
 pub const IDENTIFIER: &str = "openclaw-gateway";
@@ -20,7 +19,6 @@ pub const IDENTIFIER: &str = "openclaw-gateway";
 #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no journal"))]
 #[expect(missing_debug_implementations, reason = "the layer inside has none")]
 pub struct JournalLayer {
-    redaction: Redaction,
     profile: String,
     #[cfg(target_os = "linux")]
     native: tracing_journald::Layer,
@@ -34,7 +32,7 @@ pub fn layer(options: &Options) -> Option<JournalLayer> {
     }
     let profile = options.profile.clone().unwrap_or_else(|| "default".into());
     let native = linux::native(&profile)?;
-    Some(JournalLayer { redaction: options.redaction, profile, native })
+    Some(JournalLayer { profile, native })
 }
 
 /// The journal layer; there is no journal here.
@@ -51,7 +49,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         use crate::logging::line::Line;
 
-        let line = Line::of(event, self.redaction);
+        let line = Line::of(event);
         if !line.hidden && line.event.is_none() {
             self.native.on_event(event, context);
             return;

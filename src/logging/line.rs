@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -14,6 +16,7 @@ use tracing::{Event, Level};
 
 use crate::base::clock;
 use crate::base::redact::redact;
+use crate::base::secret::Secret;
 use crate::logging::catalog;
 
 /// Whether secrets are hidden (`logging.redactSensitive` is not `off`).
@@ -21,6 +24,41 @@ use crate::logging::catalog;
 pub enum Redaction {
     On,
     Off,
+}
+
+/// Shorter values occur by chance.
+const SHORTEST: usize = 8;
+
+static SHOW_ALL: AtomicBool = AtomicBool::new(false);
+/// Values that no line may hold, whatever the settings.
+static CONCEALED: RwLock<Vec<Secret>> = RwLock::new(Vec::new());
+
+/// Hides or shows what looks like a secret, from here on.
+pub(super) fn set_redaction(redaction: Redaction) {
+    SHOW_ALL.store(redaction == Redaction::Off, Ordering::Relaxed);
+}
+
+fn redaction() -> Redaction {
+    if SHOW_ALL.load(Ordering::Relaxed) { Redaction::Off } else { Redaction::On }
+}
+
+/// Keeps exactly these values out of every line from here on.
+pub fn conceal(mut values: Vec<Secret>) {
+    values.retain(|value| value.expose().len() >= SHORTEST);
+    *CONCEALED.write().unwrap_or_else(PoisonError::into_inner) = values;
+}
+
+/// The text without concealed values, if it holds any.
+fn without_concealed(text: &str) -> Option<String> {
+    let concealed = CONCEALED.read().unwrap_or_else(PoisonError::into_inner);
+    let mut clean: Option<String> = None;
+    for value in concealed.iter().map(Secret::expose) {
+        let now = clean.as_deref().unwrap_or(text);
+        if now.contains(value) {
+            clean = Some(now.replace(value, "***"));
+        }
+    }
+    clean
 }
 
 /// A log event, ready to be written.
@@ -40,7 +78,8 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn of(event: &Event<'_>, redaction: Redaction) -> Self {
+    pub fn of(event: &Event<'_>) -> Self {
+        let redaction = redaction();
         let mut recorded = Fields::default();
         event.record(&mut recorded);
         let (mut fields, event_name) = (recorded.rest, recorded.event);
@@ -54,13 +93,19 @@ impl Line {
             }
         }
         let text = text(recorded.message, &fields);
-        let text = match (redaction, redact(&text)) {
+        let mut text = match (redaction, redact(&text)) {
             (Redaction::On, Cow::Owned(hidden)) => {
                 hid = true;
                 hidden
             }
             _ => text,
         };
+        for text in fields.iter_mut().map(|(_, value)| value).chain([&mut text]) {
+            if let Some(clean) = without_concealed(text) {
+                *text = clean;
+                hid = true;
+            }
+        }
         let meta = event.metadata();
         let millis = i64::try_from(clock::now_ms()).unwrap_or(i64::MAX);
         Self {

@@ -14,6 +14,7 @@ pub mod repeats;
 pub mod tail;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
@@ -23,7 +24,13 @@ use tracing_subscriber::registry;
 
 pub use console::Style;
 pub use file::{DEFAULT_MAX_BYTES, daily_name, default_file};
-pub use line::Redaction;
+pub use line::{Redaction, conceal};
+
+/// The levels in force, by destination; changed while the process runs.
+static FILE_LEVEL: AtomicUsize = AtomicUsize::new(0);
+static CONSOLE_LEVEL: AtomicUsize = AtomicUsize::new(0);
+/// Whether the terminal's level was chosen for this run and stays.
+static CONSOLE_FIXED: AtomicBool = AtomicBool::new(false);
 
 /// Everything the caller decides about logging.
 #[derive(Debug, Clone)]
@@ -36,6 +43,8 @@ pub struct Options {
     pub max_file_bytes: u64,
     pub file_level: LevelFilter,
     pub console_level: LevelFilter,
+    /// The console level was chosen for this run: no setting changes it.
+    pub console_fixed: bool,
     pub style: Style,
     /// Whether the console may use colours.
     pub colour: bool,
@@ -53,6 +62,7 @@ impl Options {
             max_file_bytes: DEFAULT_MAX_BYTES,
             file_level: LevelFilter::INFO,
             console_level: LevelFilter::INFO,
+            console_fixed: false,
             style: Style::Pretty,
             colour: false,
             redaction: Redaction::On,
@@ -78,17 +88,66 @@ pub fn init(options: &Options) -> Result<PathBuf, InitError> {
     let (path, usable) = (file.path(), file.check());
     let journal = journal::layer(options);
     let console = journal.is_none().then(|| console::ConsoleLayer::new(options));
-    let most = options.file_level.max(options.console_level);
+    FILE_LEVEL.store(number(options.file_level), Ordering::Relaxed);
+    CONSOLE_LEVEL.store(number(options.console_level), Ordering::Relaxed);
+    CONSOLE_FIXED.store(options.console_fixed, Ordering::Relaxed);
+    line::set_redaction(options.redaction);
     let subscriber = registry()
-        .with(repeats::RepeatLayer.with_filter(relevant(most)))
-        .with(file.with_filter(relevant(options.file_level)))
-        .with(console.map(|layer| layer.with_filter(relevant(options.console_level))))
-        .with(journal.map(|layer| layer.with_filter(relevant(options.console_level))));
+        .with(repeats::RepeatLayer.with_filter(most_relevant()))
+        .with(file.with_filter(relevant(&FILE_LEVEL)))
+        .with(console.map(|layer| layer.with_filter(relevant(&CONSOLE_LEVEL))))
+        .with(journal.map(|layer| layer.with_filter(relevant(&CONSOLE_LEVEL))));
     tracing::subscriber::set_global_default(subscriber).map_err(|_taken| InitError::Twice)?;
+    report_panics();
     if let Err(err) = usable {
         tracing::warn!(file = %path.display(), %err, "no log file is written");
     }
     Ok(path)
+}
+
+/// A panic becomes a log line, so that what it says is hidden like any other.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        tracing::error!(target: "panic", place, "{text}");
+    }));
+}
+
+/// The settings of a changed configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Levels<'a> {
+    pub file: Option<&'a str>,
+    pub console: Option<&'a str>,
+    pub redact: bool,
+}
+
+/// Takes over changed settings; what is absent or unknown is the default.
+pub fn adjust(levels: &Levels<'_>) {
+    let level = |text: Option<&str>| text.and_then(parse_level).unwrap_or(LevelFilter::INFO);
+    let mut changed = FILE_LEVEL.swap(number(level(levels.file)), Ordering::Relaxed)
+        != number(level(levels.file));
+    if !CONSOLE_FIXED.load(Ordering::Relaxed) {
+        let wanted = number(level(levels.console));
+        changed |= CONSOLE_LEVEL.swap(wanted, Ordering::Relaxed) != wanted;
+    }
+    line::set_redaction(if levels.redact { Redaction::On } else { Redaction::Off });
+    if changed {
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
+/// More detail is a larger number; nothing at all is 0.
+fn number(level: LevelFilter) -> usize {
+    level.into_level().map_or(0, |level| match level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    })
 }
 
 /// Reads a level in the reference's spelling; `None` when it is not one.
@@ -105,11 +164,20 @@ pub fn parse_level(text: &str) -> Option<LevelFilter> {
 }
 
 /// Our own lines up to `level`; of libraries only warnings and errors.
-fn relevant(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+fn relevant(level: &'static AtomicUsize) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     FilterFn::new(move |meta: &Metadata<'_>| {
-        *meta.level() <= level && (is_ours(meta.target()) || *meta.level() <= Level::WARN)
+        number(LevelFilter::from_level(*meta.level())) <= level.load(Ordering::Relaxed)
+            && (is_ours(meta.target()) || *meta.level() <= Level::WARN)
     })
-    .with_max_level_hint(level)
+}
+
+/// What any destination wants.
+fn most_relevant() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    FilterFn::new(|meta: &Metadata<'_>| {
+        let most = FILE_LEVEL.load(Ordering::Relaxed).max(CONSOLE_LEVEL.load(Ordering::Relaxed));
+        number(LevelFilter::from_level(*meta.level())) <= most
+            && (is_ours(meta.target()) || *meta.level() <= Level::WARN)
+    })
 }
 
 fn is_ours(target: &str) -> bool {

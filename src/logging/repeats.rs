@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::logging::line::{Line, Redaction};
+use crate::logging::line::Line;
 
 /// How often one line is written within [`WINDOW`].
 const BUDGET: u32 = 20;
@@ -46,7 +46,7 @@ static BOOK: Mutex<Option<Book>> = Mutex::new(None);
 
 impl<S: Subscriber> Layer<S> for RepeatLayer {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
-        let line = Line::of(event, Redaction::On);
+        let line = Line::of(event);
         let mut book = BOOK.lock().unwrap_or_else(PoisonError::into_inner);
         book.get_or_insert_default().admit(line, Instant::now())
     }

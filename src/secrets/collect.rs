@@ -3,58 +3,9 @@
 use serde_json::Value;
 
 use crate::config::edit;
-use crate::config::validate::known::visit;
 use crate::profile::env::Env;
+use crate::secrets::targets::{self, CHANNEL_TARGETS};
 use crate::secrets::{SecretRef, reference};
-
-/// Every field that accepts a reference, `*` for any key.
-pub const TARGETS: &[&str] = &[
-    "models.providers.*.apiKey",
-    "models.providers.*.headers.*",
-    "skills.entries.*.apiKey",
-    "agents.defaults.memorySearch.remote.apiKey",
-    "agents.list.[].memorySearch.remote.apiKey",
-    "talk.apiKey",
-    "talk.providers.*.apiKey",
-    "messages.tts.providers.*.apiKey",
-    "tools.web.fetch.firecrawl.apiKey",
-    "tools.web.search.apiKey",
-    "plugins.entries.brave.config.webSearch.apiKey",
-    "plugins.entries.google.config.webSearch.apiKey",
-    "plugins.entries.xai.config.webSearch.apiKey",
-    "plugins.entries.moonshot.config.webSearch.apiKey",
-    "plugins.entries.perplexity.config.webSearch.apiKey",
-    "plugins.entries.firecrawl.config.webSearch.apiKey",
-    "plugins.entries.tavily.config.webSearch.apiKey",
-    "gateway.auth.token",
-    "gateway.auth.password",
-    "gateway.remote.token",
-    "gateway.remote.password",
-    "cron.webhookToken",
-    "agents.defaults.sandbox.ssh.identityData",
-    "agents.defaults.sandbox.ssh.certificateData",
-    "agents.defaults.sandbox.ssh.knownHostsData",
-    "agents.list.[].sandbox.ssh.identityData",
-    "agents.list.[].sandbox.ssh.certificateData",
-    "agents.list.[].sandbox.ssh.knownHostsData",
-];
-
-/// The same for channels: channel, its name for people, its fields. Each field
-/// may also stand under `accounts.*`.
-pub const CHANNEL_TARGETS: &[(&str, &str, &[&str])] = &[
-    ("telegram", "Telegram", &["botToken", "webhookSecret"]),
-    ("slack", "Slack", &["botToken", "appToken", "userToken", "signingSecret"]),
-    ("discord", "Discord", &["token", "pluralkit.token", "voice.tts.providers.*.apiKey"]),
-    ("irc", "IRC", &["password", "nickserv.password"]),
-    ("bluebubbles", "BlueBubbles", &["password"]),
-    ("feishu", "Feishu", &["appSecret", "encryptKey", "verificationToken"]),
-    ("msteams", "Microsoft Teams", &["appPassword"]),
-    ("mattermost", "Mattermost", &["botToken"]),
-    ("matrix", "Matrix", &["accessToken", "password"]),
-    ("nextcloud-talk", "Nextcloud Talk", &["botSecret", "apiPassword"]),
-    ("zalo", "Zalo", &["botToken", "webhookSecret"]),
-    ("googlechat", "Google Chat", &["serviceAccount"]),
-];
 
 /// A field with a reference in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,12 +23,14 @@ pub struct Collected {
     pub inactive: Vec<(String, String)>,
     /// Lines that tell which gateway credentials are in use.
     pub surfaces: Vec<String>,
+    /// Lines about a secret in clear beside a reference, which wins.
+    pub overrides: Vec<String>,
 }
 
 /// Finds every reference and whether it is in use.
 pub fn collect(config: &Value, env: &Env) -> Collected {
     let mut found = Collected::default();
-    for pattern in TARGETS {
+    for pattern in targets::own_patterns() {
         each(config, pattern, &mut |field| {
             let reason = inactive_reason(config, env, &field.keys);
             if field.path.starts_with("gateway.") {
@@ -86,6 +39,7 @@ pub fn collect(config: &Value, env: &Env) -> Collected {
             keep(&mut found, field, reason);
         });
     }
+    service_account(config, &mut found);
     for (channel, label, fields) in CHANNEL_TARGETS {
         for name in *fields {
             each(config, &format!("channels.{channel}.{name}"), &mut |field| {
@@ -106,6 +60,36 @@ pub fn collect(config: &Value, env: &Env) -> Collected {
     found
 }
 
+/// Google Chat names its reference beside the field that it fills.
+fn service_account(config: &Value, found: &mut Collected) {
+    for scope in ["channels.googlechat", "channels.googlechat.accounts.*"] {
+        targets::each(
+            config,
+            &format!("{scope}.serviceAccountRef"),
+            &mut |path, mut keys, value| {
+                let Some(reference) = reference(value, config) else { return };
+                let section = &config["channels"]["googlechat"];
+                let off = section["enabled"] == false
+                    || (keys.len() > 4 && section["accounts"][&keys[3]]["enabled"] == false);
+                if off {
+                    found.inactive.push((path, "Google Chat account is disabled.".to_owned()));
+                    return;
+                }
+                if let Some(key) = keys.last_mut() {
+                    "serviceAccount".clone_into(key);
+                }
+                let path = keys.join(".");
+                if edit::get(config, &keys).is_some_and(|plain| !plain.is_null()) {
+                    found.overrides.push(format!(
+                    "{path}: serviceAccountRef is set; runtime will ignore plaintext serviceAccount."
+                ));
+                }
+                found.active.push(Field { path, keys, reference });
+            },
+        );
+    }
+}
+
 fn keep(found: &mut Collected, field: Field, reason: Option<String>) {
     match reason {
         Some(reason) => found.inactive.push((field.path, reason)),
@@ -114,34 +98,11 @@ fn keep(found: &mut Collected, field: Field, reason: Option<String>) {
 }
 
 fn each(config: &Value, pattern: &str, act: &mut dyn FnMut(Field)) {
-    let keys: Vec<&str> = pattern.split('.').collect();
-    // A provider's name may hold a dot, so the keys are walked, not split again.
-    visit(config, &keys, String::new(), &mut |path, value| {
+    targets::each(config, pattern, &mut |path, keys, value| {
         if let Some(reference) = reference(value, config) {
-            let keys = real_keys(config, &keys, &path);
             act(Field { path, keys, reference });
         }
     });
-}
-
-/// The keys behind a dotted path that matched `pattern`.
-fn real_keys(config: &Value, pattern: &[&str], path: &str) -> Vec<String> {
-    let plain: Vec<String> = path.split('.').map(str::to_owned).collect();
-    if plain.len() == pattern.len() {
-        return plain;
-    }
-    // A key with dots: try each way to read it as one key.
-    let extra = plain.len() - pattern.len();
-    for (at, _) in pattern.iter().enumerate().filter(|(_, key)| **key == "*") {
-        let joined = plain[at..=at + extra].join(".");
-        let mut keys = plain[..at].to_vec();
-        keys.push(joined);
-        keys.extend_from_slice(&plain[at + extra + 1..]);
-        if edit::get(config, &keys).is_some() {
-            return keys;
-        }
-    }
-    plain
 }
 
 fn inactive_reason(config: &Value, env: &Env, keys: &[String]) -> Option<String> {
@@ -317,8 +278,8 @@ mod tests {
         let found = collect(&config, &Env::default());
         let active: Vec<&str> =
             found.active.iter().map(|field| field.reference.id.as_str()).collect();
-        assert_eq!(active, ["A", "GW", "T", "X"]);
-        assert_eq!(found.active[0].keys, ["models", "providers", "a.b", "apiKey"]);
+        assert_eq!(active, ["GW", "A", "T", "X"]);
+        assert_eq!(found.active[1].keys, ["models", "providers", "a.b", "apiKey"]);
         let reason = |path: &str| {
             found
                 .inactive

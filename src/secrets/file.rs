@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use nix::unistd::Uid;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::secrets::SecretError;
 
@@ -34,20 +35,42 @@ pub(super) async fn read(provider: &str, settings: &Value, path: PathBuf, ids: &
             )));
         }
     };
-    let text = String::from_utf8(bytes).map_err(|_| {
+    let text = String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| {
         SecretError::Provider(format!("File provider \"{provider}\" payload is not UTF-8."))
     })?;
     if settings["mode"] == "singleValue" {
         return single_value(provider, &text, ids);
     }
-    let payload: Value =
+    let mut payload: Value =
         serde_json::from_str(&text).map_err(|_| SecretError::Provider(syntax_error(&text)))?;
     if !payload.is_object() {
         return Err(SecretError::Provider(format!(
             "File provider \"{provider}\" payload is not a JSON object."
         )));
     }
-    ids.iter().map(|id| Ok(((*id).to_owned(), pointer(&payload, id)?))).collect()
+    let values = ids.iter().map(|id| Ok(((*id).to_owned(), pointer(&payload, id)?))).collect();
+    super::wipe(&mut payload);
+    values
+}
+
+/// Reads one credential of the service per id, `/name`.
+pub(super) async fn credentials(dir: &Path, ids: &[&str]) -> Values {
+    let mut values = BTreeMap::new();
+    for id in ids {
+        let name = id
+            .strip_prefix('/')
+            .filter(|name| !name.is_empty() && !name.contains('/') && !matches!(*name, "." | ".."));
+        let Some(name) = name else {
+            return Err(SecretError::Reference(format!(
+                "Secret provider \"systemd\" expects ref id \"/<name of the credential>\", got \"{id}\"."
+            )));
+        };
+        let single = serde_json::json!({"mode": "singleValue"});
+        let path = dir.join(name.replace("~1", "/").replace("~0", "~"));
+        let value = Box::pin(read("systemd", &single, path, &["value"])).await?;
+        values.insert((*id).to_owned(), value.get("value").cloned().unwrap_or_default());
+    }
+    Ok(values)
 }
 
 fn single_value(provider: &str, text: &str, ids: &[&str]) -> Values {

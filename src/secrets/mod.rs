@@ -5,15 +5,27 @@
 //! into one without references, or says which reference has no value. Request
 //! paths never resolve anything.
 
+pub mod apply;
+pub mod audit;
 pub mod collect;
 mod exec;
 mod file;
+pub mod plan;
 pub mod resolve;
 pub mod start;
+pub mod stores;
+pub mod targets;
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::config::{Snapshot, edit};
+use serde_json::{Map, Value};
+use zeroize::Zeroize as _;
+
+use crate::base::secret::Secret;
+use crate::config::{SecretValues, Snapshot};
+use crate::profile::env::Env;
 use crate::secrets::resolve::Resolver;
 
 /// A reference as it stands in the configuration.
@@ -70,14 +82,41 @@ pub enum SecretError {
     Value(String),
 }
 
+impl SecretError {
+    /// The text without its class.
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Reference(text) | Self::Provider(text) | Self::Value(text) => text,
+        }
+    }
+}
+
 /// A configuration with every active reference replaced by its value.
 #[derive(Clone)]
 pub struct Activation {
     /// Holds secrets in clear: never log it, never send it.
     pub resolved: Value,
+    /// What each reference stands for.
+    pub values: Arc<SecretValues>,
     /// Lines for the log, each with its code.
     pub warnings: Vec<String>,
     pub surfaces: Vec<String>,
+}
+
+impl Drop for Activation {
+    fn drop(&mut self) {
+        wipe(&mut self.resolved);
+    }
+}
+
+/// Overwrites every text of a document.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(object) => object.values_mut().for_each(wipe),
+        _ => {}
+    }
 }
 
 impl std::fmt::Debug for Activation {
@@ -86,20 +125,66 @@ impl std::fmt::Debug for Activation {
     }
 }
 
-/// Resolves every reference of the configuration that is in use.
+/// The stores of the agents, by path.
+pub type Stores = BTreeMap<PathBuf, Map<String, Value>>;
+
+/// Resolves every reference of the configuration and of the agents' stored
+/// credentials that is in use.
 pub async fn activate(snapshot: &Snapshot) -> Result<Activation, SecretError> {
+    let (config, env) = (snapshot.resolved.clone(), Arc::clone(&snapshot.env));
+    let (state, home) = (snapshot.state.clone(), snapshot.home.clone());
+    let read = move || stores_on_disk(&config, &state, &home, &env);
+    let stores = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+    activate_with(snapshot, &stores).await
+}
+
+/// Every store that can be read. A broken one is the agents' to report.
+pub fn stores_on_disk(config: &Value, state: &Path, home: &Path, env: &Env) -> Stores {
+    stores::agent_dirs(config, state, home, env)
+        .into_iter()
+        .map(|dir| dir.join("auth-profiles.json"))
+        .filter_map(|path| Some((path.clone(), stores::read_object(&path).ok()??)))
+        .collect()
+}
+
+/// The same with the stores as given.
+pub async fn activate_with(
+    snapshot: &Snapshot,
+    stores: &Stores,
+) -> Result<Activation, SecretError> {
     let found = collect::collect(&snapshot.runtime, &snapshot.env);
-    let warnings = found
-        .inactive
-        .iter()
+    let ignored = found.inactive.iter();
+    let mut warnings: Vec<String> = ignored
         .map(|(path, reason)| format!("[SECRETS_REF_IGNORED_INACTIVE_SURFACE] {path}: {reason}"))
+        .chain(
+            found.overrides.iter().map(|line| format!("[SECRETS_REF_OVERRIDES_PLAINTEXT] {line}")),
+        )
         .collect();
-    let resolver = Resolver::new(&snapshot.runtime, &snapshot.env, &snapshot.home);
-    let references: Vec<SecretRef> =
+    let mut references: Vec<SecretRef> =
         found.active.iter().map(|field| field.reference.clone()).collect();
-    let values = resolver.resolve(&references).await?;
+    for store in stores.values() {
+        for credential in stores::credentials(store, &snapshot.resolved) {
+            let Some(reference) = credential.reference else { continue };
+            let mode = &snapshot.resolved["auth"]["profiles"][credential.id]["mode"];
+            let (field, ref_field) = credential.kind.fields();
+            if mode == "oauth" {
+                return Err(SecretError::Value(format!(
+                    "auth-profiles policy validation failed: OAuth + SecretRef is not supported.\n- profiles.{id}.{field}: SecretRef is not allowed when auth.profiles.{id}.mode is \"oauth\" (OAuth credentials are runtime-mutable).",
+                    id = credential.id
+                )));
+            }
+            if credential.plain.is_some() {
+                warnings.push(format!(
+                    "[SECRETS_REF_OVERRIDES_PLAINTEXT] auth-profiles {}: {ref_field} is set; runtime will ignore plaintext {field}.",
+                    credential.id
+                ));
+            }
+            references.push(reference);
+        }
+    }
+    let mut values = Resolver::of(snapshot).resolve(&references).await?;
     let mut resolved = snapshot.runtime.clone();
-    for (field, value) in found.active.iter().zip(values) {
+    for (field, value) in found.active.iter().zip(&values) {
         let usable = match &value {
             Value::String(text) => !text.is_empty(),
             Value::Object(_) => field.path.ends_with("serviceAccount"),
@@ -112,19 +197,30 @@ pub async fn activate(snapshot: &Snapshot) -> Result<Activation, SecretError> {
             )));
         }
         if let Some(place) = place(&mut resolved, &field.keys) {
-            *place = value;
+            *place = value.clone();
         }
     }
-    Ok(Activation { resolved, warnings, surfaces: found.surfaces })
+    let known = references.iter().zip(&values).filter_map(|(reference, value)| {
+        Some((reference.to_string(), Secret::new(value.as_str()?)))
+    });
+    let known = Arc::new(known.collect());
+    values.iter_mut().for_each(wipe);
+    Ok(Activation { resolved, values: known, warnings, surfaces: found.surfaces })
 }
 
+/// The place of a collected field; one that is named beside it may be missing.
 fn place<'v>(document: &'v mut Value, keys: &[String]) -> Option<&'v mut Value> {
-    debug_assert!(edit::get(document, keys).is_some(), "collected from this document");
-    keys.iter().try_fold(document, |value, key| match value {
+    let (last, parents) = keys.split_last()?;
+    let parent = parents.iter().try_fold(document, |value, key| match value {
         Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
         Value::Object(object) => object.get_mut(key),
         _ => None,
-    })
+    })?;
+    match parent {
+        Value::Array(items) => items.get_mut(last.parse::<usize>().ok()?),
+        Value::Object(object) => Some(object.entry(last.as_str()).or_insert(Value::Null)),
+        _ => None,
+    }
 }
 
 /// Reads a value as a reference: an object, or a `${NAME}` that had no value.

@@ -7,8 +7,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
+use crate::config::Snapshot;
 use crate::profile::env::Env;
 use crate::secrets::{SecretError, SecretRef, Source, exec, file};
+
+/// Alias of the file provider that is there without being configured: the
+/// credentials of the service (`LoadCredential=`). A reference's id is the
+/// credential's name behind a slash.
+pub const SYSTEMD: &str = "systemd";
 
 /// The providers of one configuration.
 #[derive(Debug)]
@@ -27,6 +33,16 @@ type Values = Result<BTreeMap<String, Value>, SecretError>;
 impl<'c> Resolver<'c> {
     pub fn new(config: &'c Value, env: &'c Env, home: &'c Path) -> Self {
         Self { config, env, home }
+    }
+
+    /// The providers of a snapshot.
+    pub fn of(snapshot: &'c Snapshot) -> Self {
+        Self::new(&snapshot.runtime, &snapshot.env, &snapshot.home)
+    }
+
+    /// Whether the provider of a reference is there, without asking it.
+    pub fn check(&self, reference: &SecretRef) -> Result<(), SecretError> {
+        self.provider(reference.source, &reference.provider, &reference.id).map(|_| ())
     }
 
     /// The values of `references`, in their order. The first error wins.
@@ -75,6 +91,9 @@ impl<'c> Resolver<'c> {
         let settings = self.provider(source, provider, ids.first().copied().unwrap_or_default())?;
         match source {
             Source::Env => self.variables(provider, settings, ids),
+            Source::File if settings.is_none() => {
+                file::credentials(Path::new(self.credentials().unwrap_or_default()), ids).await
+            }
             Source::File => {
                 let path = settings.map_or(&Value::Null, |settings| &settings["path"]);
                 let path =
@@ -89,7 +108,8 @@ impl<'c> Resolver<'c> {
         }
     }
 
-    /// The provider's settings. The default environment provider needs none.
+    /// The provider's settings. The default environment provider needs none, and
+    /// neither do the credentials of the service.
     fn provider(
         &self,
         source: Source,
@@ -100,6 +120,9 @@ impl<'c> Resolver<'c> {
         let default = secrets["defaults"]["env"].as_str().unwrap_or("default");
         let Some(settings) = secrets["providers"].get(name) else {
             if source == Source::Env && name == default {
+                return Ok(None);
+            }
+            if source == Source::File && name == SYSTEMD && self.credentials().is_some() {
                 return Ok(None);
             }
             return Err(SecretError::Provider(format!(
@@ -115,6 +138,11 @@ impl<'c> Resolver<'c> {
             )));
         }
         Ok(Some(settings))
+    }
+
+    /// The directory of the credentials that systemd passed to the service.
+    fn credentials(&self) -> Option<&'c str> {
+        self.env.get("CREDENTIALS_DIRECTORY").filter(|dir| Path::new(dir).is_absolute())
     }
 
     fn variables(&self, provider: &str, settings: Option<&Value>, ids: &[&str]) -> Values {

@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
+/// How the names of temporary files begin.
+pub const PREFIX: &str = ".openclaw-";
+
 /// Whether the caller needs the bytes to survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
@@ -18,7 +21,7 @@ pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     private_dir(dir)?;
     let mut file = tempfile::Builder::new()
-        .prefix(".openclaw-")
+        .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(dir)?;
     file.write_all(bytes)?;

@@ -8,6 +8,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use nix::fcntl::FcntlArg;
 use serde::Serialize;
 
 use crate::profile::env::Env;
@@ -107,6 +108,40 @@ pub fn inherited_listeners(env: &Env) -> Result<Vec<TcpListener>, ActivationErro
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 pub fn inherited_listeners(_env: &Env) -> Result<Vec<TcpListener>, ActivationError> {
     Ok(Vec::new())
+}
+
+/// The name under which a process hands its listeners to itself.
+const OWN: &str = "kept";
+
+/// Whether the inherited listeners come from this very process, which started
+/// over, and not from a service manager.
+pub fn is_own(env: &Env) -> bool {
+    env.get("LISTEN_FDNAMES").is_some_and(|names| names.split(':').all(|name| name == OWN))
+}
+
+/// Puts `listeners` where a program that this process becomes finds them, and
+/// returns the variables that tell it so. Nothing else may use descriptors any
+/// more: what lies at the first numbers is replaced.
+pub fn hand_over(listeners: &[TcpListener]) -> io::Result<Vec<(&'static str, String)>> {
+    use std::os::fd::AsRawFd as _;
+    const FIRST: i32 = 3;
+    // Out of the way first, so that none is overwritten by its neighbour.
+    let moved: Vec<i32> = listeners
+        .iter()
+        .map(|listener| nix::fcntl::fcntl(listener.as_raw_fd(), FcntlArg::F_DUPFD_CLOEXEC(64)))
+        .collect::<Result<_, _>>()?;
+    for (place, fd) in (FIRST..).zip(&moved) {
+        // The copy survives an exec; its original does not.
+        nix::unistd::dup2(*fd, place)?;
+    }
+    if moved.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![
+        ("LISTEN_PID", std::process::id().to_string()),
+        ("LISTEN_FDS", moved.len().to_string()),
+        ("LISTEN_FDNAMES", vec![OWN; moved.len()].join(":")),
+    ])
 }
 
 /// The manager's addresses, when none of them is what was asked for.

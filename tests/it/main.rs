@@ -5,6 +5,7 @@
 #![expect(unreachable_pub, reason = "nothing outside this binary can reach anything")]
 
 mod cli;
+mod config;
 mod gateway;
 mod hostile;
 mod http;

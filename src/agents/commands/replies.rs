@@ -166,6 +166,7 @@ impl Desk<'_> {
         Lookup {
             config: &snapshot.config,
             env: &snapshot.env,
+            secrets: &snapshot.secrets,
             paths: &self.inner.paths,
             agent: self.agent,
             now: self.inner.clock.now_ms(),

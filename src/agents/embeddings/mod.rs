@@ -301,8 +301,15 @@ mod tests {
             let mut env: crate::profile::env::Env = pairs.iter().copied().collect();
             env.set("HOME", home.path().to_str().unwrap());
             let paths = crate::profile::paths::Paths::resolve(&env);
-            let lookup =
-                Lookup { config: &config, env: &env, paths: &paths, agent: "main", now: 0 };
+            let secrets = crate::config::SecretValues::new();
+            let lookup = Lookup {
+                config: &config,
+                env: &env,
+                secrets: &secrets,
+                paths: &paths,
+                agent: "main",
+                now: 0,
+            };
             let target = Target::of(&config, "main", None).unwrap();
             Embedder::resolve(&target, &lookup).map(|Resolved(model, ..)| {
                 (model.provider.clone(), model.id.clone(), model.base_url.clone())

@@ -41,12 +41,13 @@ impl Lookup<'_> {
         let profiles = Profiles::read(&agent_dir, &main_dir);
         if let Some(wanted) = &named.profile {
             let profile = profiles
-                .get(wanted, self.env, self.now)
+                .get(wanted, self.env, self.secrets, self.now)
                 .ok_or_else(|| ResolveError::NoProfile(wanted.clone()))?;
             model.api_key = Some(Secret::new(profile.secret));
             return Ok(KeySource::Profile(wanted.clone()));
         }
-        let stored = profiles.candidates(&named.provider, self.config, self.env, self.now);
+        let stored =
+            profiles.candidates(&named.provider, self.config, self.env, self.secrets, self.now);
         if let Some(profile) = stored.into_iter().next() {
             model.api_key = Some(Secret::new(profile.secret));
             return Ok(KeySource::Profile(profile.id.to_owned()));

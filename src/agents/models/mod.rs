@@ -23,8 +23,8 @@ use crate::agents::providers::{
     FailReason, ModelRef, ProviderError, Registry, echo, http::Http, ollama,
 };
 use crate::agents::run::Usage;
-use crate::config::Config;
 use crate::config::schema::models::{Model, Provider as ProviderConfig};
+use crate::config::{Config, SecretValues};
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 
@@ -44,6 +44,8 @@ const PROBE_TTL_MS: u64 = 30_000;
 pub struct Lookup<'a> {
     pub config: &'a Config,
     pub env: &'a Env,
+    /// What secret references stand for.
+    pub secrets: &'a SecretValues,
     pub paths: &'a Paths,
     /// Agent id.
     pub agent: &'a str,

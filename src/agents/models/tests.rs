@@ -20,11 +20,14 @@ fn host(config: Value, vars: &[(&str, &str)], profile: Option<&str>) -> Host {
     Host { home, config: serde_json::from_value(config).unwrap(), env, paths }
 }
 
+static NO_SECRETS: SecretValues = SecretValues::new();
+
 impl Host {
     fn lookup(&self) -> Lookup<'_> {
         Lookup {
             config: &self.config,
             env: &self.env,
+            secrets: &NO_SECRETS,
             paths: &self.paths,
             agent: "main",
             now: 1_000_000,

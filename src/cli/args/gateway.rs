@@ -84,6 +84,9 @@ pub struct RunArgs {
     /// Start even if the configuration does not say gateway.mode=local
     #[arg(long)]
     pub allow_unconfigured: bool,
+    /// Do not fall back to the last known good configuration when the file is invalid
+    #[arg(long)]
+    pub strict_config: bool,
     /// Create a development configuration and workspace if there is none
     #[arg(long)]
     pub dev: bool,
@@ -146,6 +149,7 @@ impl RunArgs {
             tailscale: self.tailscale.or(before.tailscale),
             tailscale_reset_on_exit: self.tailscale_reset_on_exit || before.tailscale_reset_on_exit,
             allow_unconfigured: self.allow_unconfigured || before.allow_unconfigured,
+            strict_config: self.strict_config || before.strict_config,
             dev: self.dev || before.dev,
             reset: self.reset || before.reset,
             force: self.force.or(before.force),
@@ -170,6 +174,7 @@ impl RunArgs {
             tailscale: self.tailscale,
             tailscale_reset_on_exit: self.tailscale_reset_on_exit,
             allow_unconfigured: self.allow_unconfigured,
+            strict_config: self.strict_config,
             dev: self.dev,
             reset: self.reset,
             force: self.force.map(Whom::reach),

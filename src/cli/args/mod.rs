@@ -15,6 +15,7 @@ pub mod models;
 pub mod nodes;
 pub mod root;
 pub mod rpc;
+pub mod secrets;
 pub mod service;
 pub mod setup;
 pub mod shell;
@@ -77,6 +78,8 @@ pub enum Command {
     Config(config::ConfigArgs),
     /// Look for what is wrong, and mend it on request
     Doctor(Box<doctor::DoctorArgs>),
+    /// Look after secrets that are kept outside the configuration
+    Secrets(Box<secrets::SecretsArgs>),
     /// Write the first configuration and make the workspace
     Setup(setup::SetupArgs),
     /// Write a shell completion script
@@ -84,6 +87,9 @@ pub enum Command {
     /// Write the manual pages
     #[command(name = "__man", hide = true)]
     Man(shell::ManArgs),
+    /// Have a running gateway read its configuration, and tell how that went
+    #[command(name = "__reload", hide = true)]
+    Reload(shell::ReloadArgs),
 }
 
 /// Commands of the reference that this release does not have yet, as typed.
@@ -128,7 +134,6 @@ pub const LATER: &[&str] = &[
     "qr",
     "reset",
     "sandbox",
-    "secrets",
     "security",
     "sessions cleanup",
     "skills check",

@@ -1,4 +1,5 @@
-//! `completion` and the manual page: what packaging and shells ask for.
+//! `completion`, the manual pages and the reload of a service: what packaging,
+//! shells and units ask for.
 
 use clap::{Args, ValueEnum};
 
@@ -33,4 +34,11 @@ pub struct ManArgs {
     /// Directory to write the pages to
     #[arg(value_name = "dir")]
     pub dir: std::path::PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ReloadArgs {
+    /// Process id of the gateway
+    #[arg(value_name = "pid")]
+    pub pid: u32,
 }

@@ -1,5 +1,6 @@
 //! `health`: the gateway's own report of itself.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cli::args::look::HealthArgs;
@@ -9,6 +10,8 @@ use crate::cli::ui::age;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::client::{Caller, Expect};
+use crate::config::Rejected;
+use crate::config::standing::Serving;
 
 pub fn run(context: &Context, args: &HealthArgs) -> CommandResult {
     const LEAD: &str = "[openclaw] Failed to start CLI: ";
@@ -38,7 +41,8 @@ pub fn run(context: &Context, args: &HealthArgs) -> CommandResult {
 
 /// The report in a few lines.
 pub fn render(health: &Value) -> String {
-    let mut lines = channel_lines(health);
+    let mut lines: Vec<String> = degraded_config(health).into_iter().collect();
+    lines.extend(channel_lines(health));
     let agents = health["agents"].as_array().map(Vec::as_slice).unwrap_or_default();
     let name = |agent: &Value| {
         let id = agent["agentId"].as_str().unwrap_or("?");
@@ -71,6 +75,18 @@ pub fn render(health: &Value) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// What the gateway says about a refused configuration file.
+fn degraded_config(health: &Value) -> Option<String> {
+    let config = &health["config"];
+    let rejected = Rejected {
+        hash: String::new(),
+        reasons: Vec::deserialize(&config["reasons"]).ok()?,
+        since: 0,
+    };
+    let serving = Serving::deserialize(&config["serving"]).unwrap_or_default();
+    Some(format!("Config: degraded ({})", rejected.complaint(serving)))
 }
 
 /// One line per channel, in the gateway's order.

@@ -20,6 +20,8 @@ pub mod manual;
 pub mod models;
 pub mod nodes;
 pub mod probe;
+mod reload;
+mod secrets;
 pub mod serve;
 pub mod service;
 pub mod setup;
@@ -31,6 +33,7 @@ use crate::cli::args::config::ConfigCommand;
 use crate::cli::args::gateway::{DaemonCommand, GatewayArgs, GatewayCommand, RunArgs};
 use crate::cli::args::look::ChannelsCommand;
 use crate::cli::args::manage::AgentsCommand;
+use crate::cli::args::secrets::SecretsCommand;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure};
 
@@ -76,9 +79,11 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Dashboard(args) => dashboard::run(context, &args),
         Command::Config(args) => config::run(context, args),
         Command::Doctor(args) => doctor::run(context, &args),
+        Command::Secrets(args) => secrets::run(context, &args.command),
         Command::Setup(args) => setup::run(context, &args),
         Command::Completion(args) => shell::completion(context, &args),
         Command::Man(args) => manual::write(&args),
+        Command::Reload(args) => reload::run(context, &args),
     }
 }
 
@@ -126,7 +131,11 @@ fn heed(command: &Command) -> Heed {
         Command::Daemon(_) | Command::Health(_) | Command::Logs(_) | Command::Status(_) => {
             Heed::Tell
         }
-        Command::Completion(_) | Command::Man(_) | Command::Doctor(_) => Heed::Nothing,
+        Command::Completion(_) | Command::Man(_) | Command::Doctor(_) | Command::Reload(_) => {
+            Heed::Nothing
+        }
+        // An audit reports an invalid file as a finding.
+        Command::Secrets(args) if matches!(args.command, SecretsCommand::Audit(_)) => Heed::Nothing,
         Command::Config(args) => match &args.command {
             Some(ConfigCommand::Get(_) | ConfigCommand::Set(_) | ConfigCommand::Unset(_)) => {
                 Heed::Stop

@@ -36,6 +36,7 @@ pub fn run(context: &Context, args: &ModelsArgs) -> CommandResult {
     let lookup = Lookup {
         config: &snapshot.config,
         env: &snapshot.env,
+        secrets: &snapshot.secrets,
         paths: &context.paths,
         agent,
         now: clock::now_ms(),

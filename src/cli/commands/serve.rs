@@ -1,5 +1,6 @@
 //! `gateway run`: the gateway in the foreground, until it is asked to stop.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -21,6 +22,8 @@ use crate::supervise::spec::IDLE_STATUS;
 
 /// Threads that serve; more of them wait than work.
 const MAX_WORKERS: usize = 8;
+/// How long threads that still block may hold the end.
+const LAST_THREADS: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Runs the gateway to its end.
 pub fn run(context: &Context, args: RunArgs) -> CommandResult {
@@ -67,10 +70,13 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
             context.ui.err(&format!("{line}\n"));
         }
     }
-    let inherited = activation::inherited_listeners(&context.env)
+    let passed = activation::inherited_listeners(&context.env)
         // They will be as unusable the next time.
         .map_err(|err| Failure::with_code(err.to_string(), 78))?;
+    let (inherited, kept) =
+        if activation::is_own(&context.env) { (Vec::new(), passed) } else { (passed, Vec::new()) };
     let snapshot = context.config().clone();
+    without_core_dumps();
     let log_file = logging::init(&log_options(context, &snapshot, &options))
         .map_err(|err| Failure::new(format!("{err}")))?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
@@ -87,6 +93,7 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
         paths: context.paths.clone(),
         options,
         inherited,
+        kept,
         refusal,
     };
     let ended = runtime.block_on(async {
@@ -96,19 +103,31 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
         for flag in without_effect(&asked) {
             tracing::warn!("{flag} has no effect in this gateway yet");
         }
-        match Box::pin(process::run(setup, snapshot, signals)).await {
-            Ended::Done { clean: true } => Ok(Outcome::default()),
-            Ended::Done { clean: false } => {
-                Err(Failure::with_code("shutdown timed out; exiting without full cleanup", 1))
-            }
-            Ended::Idle => Ok(Outcome::default().with_code(IDLE_STATUS)),
-            Ended::Restart => Err(restart_in_place()),
-            Ended::Refused(err) => Err(Failure::with_code(err.to_string(), err.exit_code(&env))),
-        }
+        Ok::<_, Failure>(Box::pin(process::run(setup, snapshot, signals)).await)
     });
     // A blocking read of a file somewhere must not hold the process.
-    runtime.shutdown_background();
-    ended
+    runtime.shutdown_timeout(LAST_THREADS);
+    match ended? {
+        Ended::Done { clean: true } => Ok(Outcome::default()),
+        Ended::Done { clean: false } => {
+            Err(Failure::with_code("shutdown timed out; exiting without full cleanup", 1))
+        }
+        Ended::Idle => Ok(Outcome::default().with_code(IDLE_STATUS)),
+        Ended::Restart(listeners) => Err(restart_in_place(&listeners)),
+        Ended::Refused(err) => Err(Failure::with_code(err.to_string(), err.exit_code(&env))),
+    }
+}
+
+/// A dump of this process would hold every secret. The hard limit stays, so
+/// that a program run by an agent may have its own. The value is the one that
+/// also keeps a dump from a collecting program.
+fn without_core_dumps() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let limited = getrlimit(Resource::RLIMIT_CORE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CORE, hard.min(1), hard));
+    if let Err(err) = limited {
+        tracing::warn!(%err, "core dumps are not switched off");
+    }
 }
 
 /// The flags that are accepted for the sake of old scripts and do nothing.
@@ -151,6 +170,7 @@ fn log_options(context: &Context, snapshot: &Snapshot, options: &RunOptions) -> 
     {
         chosen.console_level = console_level;
     }
+    chosen.console_fixed = options.verbose || context.log_level.is_some();
     if options.verbose {
         chosen.console_level = logging::parse_level("debug").unwrap_or(chosen.console_level);
     }
@@ -158,12 +178,18 @@ fn log_options(context: &Context, snapshot: &Snapshot, options: &RunOptions) -> 
 }
 
 /// Replaces this process by a fresh one with the same arguments; the process id
-/// stays. Returns only when that fails.
-fn restart_in_place() -> Failure {
+/// and the listeners stay. Returns only when that fails.
+fn restart_in_place(listeners: &[TcpListener]) -> Failure {
     use std::os::unix::process::CommandExt as _;
     match std::env::current_exe() {
         Ok(program) => {
-            let err = child::blocking(program).args(std::env::args_os().skip(1)).exec();
+            let mut fresh = child::blocking(program);
+            fresh.args(std::env::args_os().skip(1));
+            match activation::hand_over(listeners) {
+                Ok(variables) => drop(fresh.envs(variables)),
+                Err(err) => tracing::warn!(%err, "the port is closed for a moment"),
+            }
+            let err = fresh.exec();
             Failure::new(format!("starting over: {err}"))
         }
         Err(err) => Failure::new(format!("finding this program: {err}")),

@@ -50,8 +50,9 @@ impl Watch {
         Ok(Self { watcher, dirs: BTreeSet::new(), names })
     }
 
-    /// Follows these files from here on, and no others.
-    pub fn follow<'p>(&mut self, files: impl IntoIterator<Item = &'p Path>) {
+    /// Follows these files from here on, and no others. Returns whether one of
+    /// them was not followed before.
+    pub fn follow<'p>(&mut self, files: impl IntoIterator<Item = &'p Path>) -> bool {
         let mut dirs = BTreeSet::new();
         let mut names = BTreeSet::new();
         for file in files {
@@ -62,7 +63,10 @@ impl Watch {
                 dirs.extend(path.parent().map(Path::to_path_buf));
             }
         }
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        let mut followed = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !names.is_subset(&followed) || !dirs.is_subset(&self.dirs);
+        *followed = names;
+        drop(followed);
         for gone in self.dirs.difference(&dirs) {
             if let Err(err) = self.watcher.unwatch(gone) {
                 tracing::debug!(%err, path = %gone.display(), "directory was not watched");
@@ -80,6 +84,7 @@ impl Watch {
             }
         }
         self.dirs = watched;
+        is_new
     }
 }
 
@@ -95,7 +100,8 @@ mod tests {
         let file = dir.path().join("openclaw.json");
         let changed = Arc::new(Notify::new());
         let mut watch = Watch::start(Arc::clone(&changed)).unwrap();
-        watch.follow([file.as_path()]);
+        assert!(watch.follow([file.as_path()]));
+        assert!(!watch.follow([file.as_path()]));
         std::fs::write(dir.path().join("other.json"), "{}").unwrap();
         let quiet = tokio::time::timeout(Duration::from_millis(150), changed.notified()).await;
         assert!(quiet.is_err());

@@ -39,7 +39,7 @@ pub struct Auth {
 }
 
 /// `gateway.auth.rateLimit`. Times are milliseconds.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RateLimit {
     pub max_attempts: u32,

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::config::schema::support;
 use crate::config::schema::table::{Kind, Shape, Table};
 
 /// The schema of the whole file.
@@ -12,6 +13,43 @@ pub fn document(table: &Table) -> Value {
         schema.insert("title".to_owned(), json!("OpenClawConfig"));
     }
     schema
+}
+
+/// The same with a note at every key: what a change of it does to a running
+/// gateway, and whether it has an effect here.
+pub fn annotated(table: &Table) -> Value {
+    let mut schema = document(table);
+    note(&mut schema, "");
+    schema
+}
+
+fn note(schema: &mut Value, path: &str) {
+    let Value::Object(map) = schema else { return };
+    if !path.is_empty() {
+        map.insert("x-reload".to_owned(), json!(support::reload_word(path)));
+        map.insert("x-support".to_owned(), json!(support::of(path).as_str()));
+    }
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        for (key, part) in properties {
+            note(part, &below(key));
+        }
+    }
+    for (keyword, key) in [("items", "[]"), ("additionalProperties", "*")] {
+        if let Some(part) = map.get_mut(keyword).filter(|part| part.is_object()) {
+            note(part, &below(key));
+        }
+    }
+    for keyword in ["anyOf", "oneOf"] {
+        if let Some(Value::Array(parts)) = map.get_mut(keyword) {
+            // A constant or a plain kind has the notes of the key itself.
+            for part in parts.iter_mut().filter(|part| {
+                part.get("properties").is_some() && part["properties"].get("source").is_none()
+            }) {
+                note(part, path);
+            }
+        }
+    }
 }
 
 /// The schema of one shape and everything below it.
@@ -109,6 +147,22 @@ fn bounds(schema: &mut Value, shape: &Shape) {
 mod tests {
     use super::*;
     use crate::config::schema::table;
+
+    #[test]
+    fn every_key_says_what_it_does_here() {
+        let schema = annotated(table::table());
+        let at = |path: &str, note: &str| {
+            let place = path.split('.').fold(&schema, |schema, key| match key {
+                "*" => &schema["additionalProperties"],
+                key => &schema["properties"][key],
+            });
+            place[note].as_str().unwrap_or_default().to_owned()
+        };
+        assert_eq!(at("gateway.port", "x-reload"), "restart");
+        assert_eq!(at("gateway.port", "x-support"), "native");
+        assert_eq!(at("browser.enabled", "x-support"), "accepted, inert");
+        assert_eq!(at("models.providers.*.baseUrl", "x-reload"), "hot");
+    }
 
     #[test]
     fn the_schema_says_what_the_table_says() {

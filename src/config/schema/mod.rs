@@ -8,6 +8,7 @@ pub mod agents;
 pub mod gateway;
 pub mod json_schema;
 pub mod models;
+pub mod support;
 pub mod table;
 
 use serde::{Deserialize, Serialize};

@@ -123,7 +123,12 @@ pub fn forbidden_references(document: &Value) -> Vec<(String, String)> {
 }
 
 /// Calls `each` for every value at `keys` below `value`.
-pub fn visit(value: &Value, keys: &[&str], path: String, each: &mut dyn FnMut(String, &Value)) {
+pub fn visit<'v>(
+    value: &'v Value,
+    keys: &[&str],
+    path: String,
+    each: &mut dyn FnMut(String, &'v Value),
+) {
     let Some((key, rest)) = keys.split_first() else {
         each(path, value);
         return;

@@ -4,6 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::config::validate::text;
 
+pub use crate::config::validate::text::is_alias;
+
 /// Part of the contract.
 pub const ENV_ID: &str =
     "Env secret reference id must match /^[A-Z][A-Z0-9_]{0,127}$/ (example: \"OPENAI_API_KEY\").";

@@ -31,7 +31,7 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
         state.join("devices/paired.json"),
         state.join("devices/pending.json"),
     ];
-    files.extend(snapshot.includes.iter().cloned());
+    files.extend(snapshot.includes.keys().cloned());
     files.extend(facts.agents().into_iter().map(|agent| agent.join("agent/auth-profiles.json")));
     let me = facts.host.account().uid;
     files

@@ -32,6 +32,7 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
         let lookup = Lookup {
             config: &snapshot.config,
             env: &snapshot.env,
+            secrets: &snapshot.secrets,
             paths: facts.host.paths(),
             agent: id,
             now: facts.host.now_ms(),

@@ -43,7 +43,8 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
     if let Ok(Err(err)) = recovered.await {
         tracing::warn!(%err, "cron jobs not read");
     }
-    let slots = Arc::new(Semaphore::new(max_runs(&state)));
+    let mut at_once = max_runs(&state);
+    let mut slots = Arc::new(Semaphore::new(at_once));
     loop {
         let sleep = match wait_time(&state).await {
             Some(wait) => wait.min(LONGEST_SLEEP),
@@ -62,6 +63,11 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
             claiming.services.cron.claim_due(claiming.clock.now_ms())
         });
         let Ok(Ok(due)) = due.await else { continue };
+        let wanted = max_runs(&state);
+        if wanted != at_once {
+            // Jobs that run keep their place in the old count.
+            (at_once, slots) = (wanted, Arc::new(Semaphore::new(wanted)));
+        }
         for job in due {
             let (state, slots) = (Arc::clone(&state), Arc::clone(&slots));
             let lifecycle = state.lifecycle.clone();

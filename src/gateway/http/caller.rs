@@ -131,7 +131,8 @@ pub fn authenticate(
             None => Err(reply::unauthorized()),
         },
         Mode::Token | Mode::Password => {
-            let limiter = state.limiters.direct.as_ref();
+            let limiters = state.limiters.load();
+            let limiter = limiters.direct.as_ref();
             let limited = limiter.map(|limiter| {
                 (limiter, client_ip(prepared, remote, headers), state.clock.now_ms())
             });

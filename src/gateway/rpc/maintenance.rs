@@ -1,17 +1,13 @@
-//! `update.run`, `secrets.reload`, `doctor.memory.status`: looking after the
-//! installation.
+//! `update.run` and `doctor.memory.status`: looking after the installation.
 
 use std::future::ready;
 
 use serde_json::{Value, json};
 
-use crate::gateway::reload;
-use crate::gateway::rpc::{Call, Method, Reply};
-use crate::protocol::error::ErrorShape;
+use crate::gateway::rpc::{Call, Method};
 
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "update.run", run: |call| Box::pin(ready(Ok(update(&call)))) },
-    Method { name: "secrets.reload", run: |call| Box::pin(reload_secrets(call)) },
     Method { name: "doctor.memory.status", run: |call| Box::pin(ready(Ok(memory(&call)))) },
 ];
 
@@ -43,14 +39,6 @@ fn update(call: &Call) -> Value {
         "sentinel": null,
         "note": call.text("note"),
     })
-}
-
-/// Resolves every reference anew; on failure what is in force stays.
-async fn reload_secrets(call: Call) -> Reply {
-    let warnings = Box::pin(reload::resolve_again(&call.state))
-        .await
-        .map_err(|err| ErrorShape::unavailable(err.to_string()))?;
-    Ok(json!({ "ok": true, "warningCount": warnings }))
 }
 
 /// No memory index is kept, so there is no embedding provider to check.

@@ -17,6 +17,7 @@ mod maintenance;
 mod newer;
 mod nodes;
 pub mod params;
+mod secrets;
 mod sessions;
 mod status;
 mod system;
@@ -56,6 +57,7 @@ const FAMILIES: &[&[Method]] = &[
     maintenance::METHODS,
     newer::METHODS,
     nodes::METHODS,
+    secrets::METHODS,
     sessions::METHODS,
     status::METHODS,
     system::METHODS,

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::agents::run::Lane;
 use crate::agents::sessions::ListParams;
-use crate::gateway::heartbeat;
 use crate::gateway::rpc::{Call, Method, Reply};
+use crate::gateway::{heartbeat, reload};
 use crate::protocol::scope::Scope;
 
 pub(crate) const METHODS: &[Method] =
@@ -69,7 +69,7 @@ async fn status(call: Call) -> Reply {
         json!({ "model": null, "contextTokens": null })
     };
     let main = sessions.canonical("main");
-    Ok(json!({
+    let mut report = json!({
         "runtimeVersion": crate::base::VERSION,
         "heartbeat": { "defaultAgentId": default, "agents": beats },
         "channelSummary": [],
@@ -95,7 +95,11 @@ async fn status(call: Call) -> Reply {
             "recent": if admin { all } else { Vec::new() },
             "byAgent": by_agent,
         },
-    }))
+    });
+    if let Some(degraded) = reload::degraded_config(state) {
+        report["config"] = degraded;
+    }
+    Ok(report)
 }
 
 /// Runs that wait or work now; ended ones are not kept as tasks.

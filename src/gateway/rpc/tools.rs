@@ -105,6 +105,7 @@ pub(super) async fn models(call: Call) -> Reply {
         let lookup = Lookup {
             config: &snapshot.config,
             env: &snapshot.env,
+            secrets: &snapshot.secrets,
             paths: &call.state.paths,
             agent: &agent,
             now: call.now(),

@@ -140,9 +140,10 @@ async fn decide(
     let peer = peer.clone();
     let admit = move || {
         let config = state.config.load();
+        let limiters = state.limiters.load();
         let gate = Gate {
             settings: &settings,
-            limiters: &state.limiters,
+            limiters: &limiters,
             devices: &state.devices,
             control_ui: &config.config.gateway.control_ui,
             peer: &peer,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::gate::{self, Flags, Serving, StartRefusal};
+use crate::config::schema::support;
 use crate::config::write::{self, Author, Before};
 use crate::config::{Config, Snapshot, edit};
 use crate::profile::paths::Paths;
@@ -46,9 +47,17 @@ pub async fn check(flags: &Flags, mut snapshot: Snapshot) -> Result<Prepared, St
             snapshot.migrations.join("\n- ")
         ));
     }
+    let inert = support::inert_sections(&snapshot.resolved);
+    if !inert.is_empty() {
+        notices.push(format!(
+            "[gateway] config sections without native support: {}",
+            inert.join(", ")
+        ));
+    }
     notices.extend(secrets.surfaces.iter().map(|line| format!("[secrets] {line}")));
     warnings.extend(secrets.warnings.iter().map(|line| format!("[secrets] {line}")));
     snapshot.config = typed(&secrets.resolved)?;
+    snapshot.secrets = Arc::clone(&secrets.values);
     Ok(Prepared { snapshot, secrets, serving, notices, warnings })
 }
 
@@ -73,6 +82,7 @@ pub fn persist(prepared: &mut Prepared, paths: &Paths) -> Result<(), write::Writ
         replace(&mut prepared.secrets.resolved, keys, value);
     }
     let mut snapshot = written.snapshot;
+    snapshot.secrets = Arc::clone(&prepared.secrets.values);
     if let Ok(config) = typed(&prepared.secrets.resolved) {
         snapshot.config = config;
     }

@@ -45,7 +45,8 @@ pub fn service(spec: &ServiceSpec, values: Values) -> Unit {
     set("Type", "notify".into());
     set("NotifyAccess", "main".into());
     set("ExecStart", command_line(spec, values));
-    set("ExecReload", "kill -HUP $MAINPID".into());
+    // Fails when the configuration is refused, and `systemctl reload` with it.
+    set("ExecReload", format!("{} __reload $MAINPID", words_of([&spec.program], values)));
     if let Scope::System { user } = &spec.scope {
         set("User", user.clone());
     }
@@ -150,7 +151,11 @@ const SHUT: [(&str, &str); 20] = [
 const SHUT_CALLS: &str = "~@privileged @resources";
 
 fn command_line(spec: &ServiceSpec, values: Values) -> String {
-    let words = std::iter::once(&spec.program).chain(&spec.args);
+    words_of(std::iter::once(&spec.program).chain(&spec.args), values)
+}
+
+fn words_of<'w>(words: impl IntoIterator<Item = &'w String>, values: Values) -> String {
+    let words = words.into_iter();
     let words: Vec<String> = match values {
         Values::Literal => words.map(|word| words::quote(word, Use::Command)).collect(),
         Values::WithSpecifiers => words.map(|word| words::quote_raw(word)).collect(),

@@ -195,6 +195,11 @@ async fn the_configuration_is_shown_without_secrets_and_changed_with_them() {
     let patch = json!({"raw": "{ui:{seamColor:null}}", "baseHash": hash, "note": "n",
         "restartDelayMs": 60000});
     let patched = client.ask("config.patch", patch).await;
+    assert_eq!(patched["changedPaths"], json!(["ui.seamColor", "meta.lastTouchedAt"]));
+    assert_eq!(patched["restart"], Value::Null, "it is in force already");
+    let patch = json!({"raw": "{gateway:{tailscale:{resetOnExit:true}}}",
+        "baseHash": patched["hash"], "note": "n", "restartDelayMs": 60000});
+    let patched = client.ask("config.patch", patch).await;
     assert_eq!(patched["restart"]["delayMs"], 60000);
     assert_eq!(patched["sentinel"]["payload"]["message"], "n");
     assert!(gateway.state_dir().join("restart-sentinel.json").exists());
@@ -205,8 +210,8 @@ async fn a_changed_configuration_restarts_the_gateway_when_its_time_has_come() {
     let gateway = TestGateway::start().await;
     let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
     let hash = client.ask("config.get", json!({})).await["hash"].clone();
-    let patch = json!({"raw": "{ui:{seamColor:'#010203'}}", "baseHash": hash,
-        "restartDelayMs": 0});
+    let patch = json!({"raw": "{gateway:{tailscale:{resetOnExit:true}}}",
+        "baseHash": hash, "restartDelayMs": 0});
     assert_eq!(client.ask("config.patch", patch).await["ok"], true);
     let shutdown = client.event("shutdown").await;
     assert_eq!(shutdown["payload"]["reason"], "gateway restarting");

@@ -32,7 +32,15 @@ async fn call(server: &FakeProvider, name: &str, messages: Vec<Value>) -> ModelC
     let env: Env = [("HOME", home.path().to_str().unwrap())].into_iter().collect();
     let config: Config = serde_json::from_value(server.config()).unwrap();
     let paths = Paths::resolve(&env);
-    let lookup = Lookup { config: &config, env: &env, paths: &paths, agent: "main", now: 1 };
+    let secrets = openclaw::config::SecretValues::new();
+    let lookup = Lookup {
+        config: &config,
+        env: &env,
+        secrets: &secrets,
+        paths: &paths,
+        agent: "main",
+        now: 1,
+    };
     let model = lookup.resolve(name).unwrap().model;
     ModelCall {
         model: Arc::clone(&model),

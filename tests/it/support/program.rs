@@ -60,10 +60,16 @@ impl Gateway {
         }});
         merge(&mut settings, config);
         fs::write(state.join("openclaw.json"), settings.to_string()).unwrap();
+        Self::over(home, port, &[], env)
+    }
+
+    /// Starts the program over what an earlier one left behind.
+    pub fn over(home: TempDir, port: u16, args: &[&str], vars: &[(&str, &str)]) -> Self {
         let log = fs::File::create(home.path().join("gateway.log")).unwrap();
         let child = command(home.path())
             .args(["--dev", "gateway", "--port", &port.to_string()])
-            .envs(env.iter().copied())
+            .args(args)
+            .envs(vars.iter().copied())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -71,7 +77,23 @@ impl Gateway {
         Self { port, home, child }
     }
 
-    async fn wait_until_ready(&mut self) {
+    /// Where its configuration lies.
+    pub fn config(&self) -> PathBuf {
+        self.home.path().join(".openclaw-dev/openclaw.json")
+    }
+
+    /// Ends it without a word, as a power cut would.
+    pub async fn kill(mut self) -> (TempDir, u16) {
+        self.child.kill().await.unwrap();
+        (self.home, self.port)
+    }
+
+    /// Waits for its exit.
+    pub async fn ended(&mut self) -> ExitStatus {
+        tokio::time::timeout(START, self.child.wait()).await.expect("it ends").unwrap()
+    }
+
+    pub async fn wait_until_ready(&mut self) {
         let began = Instant::now();
         while !self.get("/readyz").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -105,7 +127,7 @@ impl Gateway {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id().expect("it runs")).unwrap()
     }
 
@@ -130,7 +152,7 @@ pub fn command(home: &Path) -> Command {
     command
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

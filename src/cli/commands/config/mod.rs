@@ -17,7 +17,7 @@ pub fn run(context: &Context, args: ConfigArgs) -> CommandResult {
     match args.command {
         Some(ConfigCommand::File) => Ok(Outcome::text(context.short(&context.paths.config))),
         Some(ConfigCommand::Get(args)) => get(context, &args),
-        Some(ConfigCommand::Schema) => Ok(Outcome::json(&json_schema::document(table::table()))),
+        Some(ConfigCommand::Schema) => Ok(Outcome::json(&json_schema::annotated(table::table()))),
         Some(ConfigCommand::Set(args)) => set::run(context, *args),
         Some(ConfigCommand::Unset(args)) => unset(context, &args),
         Some(ConfigCommand::Validate(args)) => Ok(validate(context, &args)),

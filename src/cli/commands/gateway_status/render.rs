@@ -7,6 +7,7 @@ use crate::cli::commands::gateway_status::collect::{ConfigFile, Port, Report, is
 use crate::cli::commands::logs;
 use crate::cli::context::Context;
 use crate::cli::ui::Outcome;
+use crate::config::standing;
 use crate::supervise::host;
 use crate::supervise::report::RunState;
 
@@ -24,6 +25,8 @@ pub struct Surroundings {
     pub unavailable: Vec<String>,
     /// What to try while there is no service.
     pub missing: Vec<String>,
+    /// What the gateway serves with instead of a refused file.
+    pub degraded: Option<String>,
 }
 
 impl Surroundings {
@@ -36,6 +39,7 @@ impl Surroundings {
             program: context.program(),
             log_file: logs::local_file(context),
             home: context.paths.home.clone(),
+            degraded: standing::read(&context.paths).complaint(),
             unavailable: texts(host::unavailable_hints(where_am_i, uid)),
             missing: texts(host::start_hints(&context.env, &context.program(), &manager.target())),
         }
@@ -164,6 +168,9 @@ fn runtime(page: &mut Outcome, report: &Report) {
 fn troubles(page: &mut Outcome, report: &Report, around: &Surroundings) {
     let service = &report.service;
     let answers = report.rpc.as_ref().is_some_and(|rpc| rpc.ok);
+    if let Some(complaint) = &around.degraded {
+        page.warn(format!("Config degraded: {complaint}"));
+    }
     if let Some(health) =
         report.health.as_ref().filter(|health| !health.stale_gateway_pids.is_empty())
     {

@@ -14,6 +14,7 @@ use crate::cli::ui::age;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::table::{Fit, PIPE_WIDTH, Table};
 use crate::client::target;
+use crate::config::standing;
 
 pub fn overview(context: &Context, facts: &Facts, args: &StatusArgs) -> String {
     let mut page = Page::default();
@@ -30,6 +31,9 @@ pub fn overview(context: &Context, facts: &Facts, args: &StatusArgs) -> String {
     table.row(["OS", &format!("{} · openclaw {VERSION} (native)", facts.os.label())]);
     table.row(["Gateway", &gateway(facts, true)]);
     table.row(["Gateway service", &service(facts)]);
+    if let Some(complaint) = standing::read(&context.paths).complaint() {
+        table.row(["Config", &format!("degraded · {complaint}")]);
+    }
     table.row(["Agents", &agents(facts)]);
     let probes = if args.deep { "enabled" } else { "skipped (use --deep)" };
     table.row(["Probes", probes]);
@@ -136,6 +140,9 @@ fn diagnosis(context: &Context, facts: &Facts, page: &mut Page) {
     } else {
         page.line(format!("{bad} Config: {path}"));
         page.lines(snapshot.issues.iter().map(|issue| format!("  - {issue}")));
+    }
+    if let Some(complaint) = standing::read(&context.paths).complaint() {
+        page.line(format!("{bad} Config standing: {complaint}"));
     }
     let sentinel = context.paths.state.join("restart-sentinel.json");
     if sentinel.exists() {

@@ -6,18 +6,22 @@ mod lookup;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::config::redact::References;
+use crate::config::reload::diff;
 use crate::config::schema::{json_schema, table};
 use crate::config::write::{self, Author, Before, WriteError};
-use crate::config::{Issue, Snapshot, json5, load, redact};
+use crate::config::{Issue, Snapshot, edit, json5, load, redact};
+use crate::gateway::reload::{self, Outcome};
 use crate::gateway::rpc::config::change::Kind;
 use crate::gateway::rpc::params::{blocking, text, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
-use crate::gateway::{reload, restart};
+use crate::gateway::{State, restart};
 use crate::protocol::error::ErrorShape;
+use crate::secrets;
 use crate::store::atomic::{self, Sync};
 
 pub(crate) const METHODS: &[Method] = &[
@@ -35,8 +39,11 @@ const NAMED_ISSUES: usize = 3;
 
 async fn get(call: Call) -> Reply {
     blocking(move || {
-        let snapshot = load::read(&call.state.paths, &call.state.env);
-        Ok(view::of(&snapshot))
+        let snapshot = read(&call.state);
+        let mut shown = view::of(&snapshot);
+        // Of the configuration that the gateway runs with.
+        shown["appliedConfigHash"] = call.state.config.load().hash.as_str().into();
+        Ok(shown)
     })
     .await
 }
@@ -46,8 +53,8 @@ async fn change(call: Call, kind: Kind) -> Reply {
     let base = text(&call.params, "baseHash").map(str::to_owned);
     let state = Arc::clone(&call.state);
     let method = call.method;
-    let (next, changed) = blocking(move || {
-        let current = load::read(&state.paths, &state.env);
+    let (current, text, next) = blocking(move || {
+        let current = read(&state);
         check_base(&current, base.as_deref())?;
         if kind == Kind::Patch && !current.is_valid() {
             return Err(ErrorShape::invalid("invalid config; fix before patching"));
@@ -55,52 +62,85 @@ async fn change(call: Call, kind: Kind) -> Reply {
         let wanted = json5::value(&raw).map_err(|err| ErrorShape::invalid(err.to_string()))?;
         let next = change::next_document(kind, wanted, &current)?;
         if kind == Kind::Patch && next == current.parsed {
-            return Ok((current, false));
+            return Ok((current.clone(), None, current));
         }
-        let author = Author { argv: vec![method.to_owned()] };
-        let base = current.exists.then_some(current.hash.as_str());
-        let before = Before::Anything;
-        let written = write::update(&state.paths, &state.env, &author, base, before, |now| {
-            // An unreadable file has no text that could be kept.
-            if json5::value(&now.raw).is_ok() {
-                Ok(crate::config::edit::transform(write::source_text(now), &now.parsed, &next)?)
-            } else {
-                Ok(format!("{next:#}\n"))
-            }
-        })
-        .map_err(refused)?;
-        for note in &written.notes {
-            tracing::info!("{note}");
-        }
-        Ok((written.snapshot, written.changed))
+        // An unreadable file has no text that could be kept.
+        let text = if json5::value(&current.raw).is_ok() {
+            edit::transform(write::source_text(&current), &current.parsed, &next)
+                .map_err(|err| refused(err.into()))?
+        } else {
+            format!("{next:#}\n")
+        };
+        let next = load::evaluate(text.clone(), &state.paths, &current.process_env);
+        Ok((current, Some(text), next))
     })
     .await?;
-    let config = redact::redact(&next.runtime, "", References::Masked);
-    let path = json!(next.path);
-    if !changed && kind == Kind::Patch {
+    let Some(text) = text else {
         tracing::info!(conn = call.caller.conn_id, "{} noop (no changed paths)", call.method);
-        return Ok(json!({ "ok": true, "noop": true, "path": path, "config": config }));
+        let config = redact::redact(&next.runtime, "", References::Masked);
+        return Ok(json!({ "ok": true, "noop": true, "path": next.path, "config": config }));
+    };
+    if next.is_valid() {
+        // What could not be resolved would be refused by the reload anyway.
+        Box::pin(secrets::activate(&next)).await.map_err(|err| {
+            let detail = err.detail();
+            ErrorShape::invalid(format!(
+                "invalid config: active SecretRef resolution failed ({detail})"
+            ))
+        })?;
     }
+    let state = Arc::clone(&call.state);
+    let before = current.resolved.clone();
+    let turn = reload::turn(&call.state).await;
+    let written = blocking(move || {
+        let author = Author { argv: vec![method.to_owned()] };
+        let base = current.exists.then_some(current.hash.as_str());
+        let env = Arc::clone(&current.process_env);
+        write::update(&state.paths, &env, &author, base, Before::Anything, |_| Ok(text))
+            .map_err(refused)
+    })
+    .await?;
+    for note in &written.notes {
+        tracing::info!("{note}");
+    }
+    let next = written.snapshot;
+    let changed = diff::changed_paths(&before, &next.resolved);
     tracing::info!(
         actor = call.caller.client.label(),
         conn = call.caller.conn_id,
+        changed = changed.join(","),
         "{} write",
         call.method
     );
-    Box::pin(reload::consider(&call.state)).await;
-    if kind == Kind::Set {
-        return Ok(json!({ "ok": true, "path": path, "config": config }));
-    }
-    let sentinel = sentinel(&call, kind, &path).await?;
-    let delay = uint(&call.params, "restartDelayMs");
-    let restart = restart::schedule(&call.state, delay, call.method);
-    Ok(json!({
+    let delay = restart::delay(uint(&call.params, "restartDelayMs"));
+    let outcome = Box::pin(turn.consider(delay)).await;
+    let path = json!(next.path);
+    let mut reply = json!({
         "ok": true,
         "path": path,
-        "config": config,
-        "restart": restart,
-        "sentinel": sentinel,
-    }))
+        "config": redact::redact(&next.runtime, "", References::Masked),
+        "hash": next.hash,
+    });
+    if let Outcome::Refused(reason) = &outcome {
+        reply["notApplied"] = reason.as_str().into();
+    }
+    if kind == Kind::Set {
+        return Ok(reply);
+    }
+    reply["changedPaths"] = json!(changed);
+    // What is in force already needs no restart, and nobody is disconnected.
+    let restarts = matches!(outcome, Outcome::Restarting | Outcome::Ignored);
+    reply["restart"] =
+        if restarts { announce_restart(&call, &outcome, delay) } else { Value::Null };
+    reply["sentinel"] = if restarts { sentinel(&call, kind, &path).await? } else { Value::Null };
+    Ok(reply)
+}
+
+/// The file, seen with the environment of this process and not with what an
+/// earlier content of the file added to it.
+fn read(state: &State) -> Snapshot {
+    let env = Arc::clone(&state.config.load().process_env);
+    load::read(&state.paths, &env)
 }
 
 /// Whether the caller changes what it saw.
@@ -158,6 +198,16 @@ async fn sentinel(call: &Call, kind: Kind, path: &Value) -> Reply {
     })
     .await?;
     Ok(json!({ "path": file, "payload": payload }))
+}
+
+/// Says when the gateway restarts. Who patches wants the change in force, so
+/// the restart also happens where the reload mode would leave it out.
+fn announce_restart(call: &Call, outcome: &Outcome, delay: Duration) -> Value {
+    if *outcome == Outcome::Ignored {
+        let why = format!("config change requires gateway restart ({})", call.method);
+        restart::when_idle(&call.state, &why, delay);
+    }
+    restart::announce(&call.state, delay, call.method).0
 }
 
 async fn schema(_call: Call) -> Reply {

@@ -1,0 +1,12 @@
+//! The configuration file: edited, broken, fought over, and never in the way;
+//! the secrets it refers to.
+
+mod broken;
+mod canary;
+mod commands;
+mod edits;
+mod live;
+mod secrets;
+mod standing;
+mod verdicts;
+mod writes;
