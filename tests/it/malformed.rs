@@ -331,19 +331,16 @@ async fn over_http(port: u16, seed: u64, count: usize) -> Outcomes {
             tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
         assert!(read.is_ok(), "the connection stays open after {shown}");
         let text = String::from_utf8_lossy(&answer);
-        match text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)) {
-            Some(status) => {
-                // A request that came through may fail at the provider; then it says so.
-                let said = !status.starts_with('5') || text.contains("\"type\":\"api_error\"");
-                assert!(said, "{shown}\nanswered with\n{text}");
-                outcomes.add(format!("status {status}"));
-            }
-            None => {
-                assert!(text.is_empty(), "{shown}\nanswered with\n{text}");
-                // Whoever half-closes while his request is worked on has left.
-                assert!(bytes.is_empty() || shown.contains("hunked"), "no answer to\n{shown}");
-                outcomes.add("closed without an answer");
-            }
+        if let Some(status) = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)) {
+            // A request that came through may fail at the provider; then it says so.
+            let said = !status.starts_with('5') || text.contains("\"type\":\"api_error\"");
+            assert!(said, "{shown}\nanswered with\n{text}");
+            outcomes.add(format!("status {status}"));
+        } else {
+            assert!(text.is_empty(), "{shown}\nanswered with\n{text}");
+            // Whoever half-closes while his request is worked on has left.
+            assert!(bytes.is_empty() || shown.contains("hunked"), "no answer to\n{shown}");
+            outcomes.add("closed without an answer");
         }
     }
     outcomes
