@@ -13,7 +13,7 @@ use crate::doctor::facts::{Depth, Facts};
 use crate::doctor::finding::{Finding, Gate, Repair};
 use crate::doctor::host::Host;
 use crate::doctor::steps::{self, ConfigChange, Step, Verb};
-use crate::doctor::undo::{self, Record, Restart, UndoError, Unit};
+use crate::doctor::undo::{Record, Restart, UndoError, Unit};
 use crate::doctor::{Examination, Found, Selection, examine};
 use crate::store::atomic::{self, Sync};
 use crate::supervise::addresses;
@@ -41,6 +41,8 @@ pub enum RepairError {
     Manage(#[from] ManageError),
     #[error("{0}; the files were put back")]
     TakenBack(Box<RepairError>),
+    #[error("every file is as it was, but the service is not: {0}")]
+    Restored(Box<RepairError>),
     #[error("{0}")]
     NotPossible(String),
 }
@@ -257,8 +259,13 @@ impl<'h> Work<'h> {
                     }
                     paths.push(path);
                 }
-                Step::Remove { path } | Step::Mode { path, .. } | Step::Directory { path } => {
-                    paths.push(path);
+                Step::Remove { path } | Step::Mode { path, .. } => paths.push(path),
+                Step::Directory { path } => {
+                    // Those above it that are missing are made with it.
+                    let mut missing: Vec<&Path> =
+                        path.ancestors().filter(|dir| !dir.exists()).collect();
+                    missing.reverse();
+                    paths.extend(missing);
                 }
                 Step::Config(_) | Step::Ask(_) => {}
             }
@@ -384,10 +391,15 @@ impl<'h> Work<'h> {
         let restart = self.record.restart.take();
         let files = std::mem::take(&mut self.record.files);
         let record = Record { files, reload: self.record.reload, restart, ..Record::default() };
-        match undo_record(self.host, &record) {
-            Ok(()) => RepairError::TakenBack(Box::new(err)),
-            Err(_) => err,
+        let restored = record.restore_files();
+        if let Err(also) = tell_manager(self.host, &record) {
+            self.notes.push(also.to_string());
         }
+        if restored.is_ok() {
+            return RepairError::TakenBack(Box::new(err));
+        }
+        self.record.files = record.files;
+        err
     }
 
     /// Leaves the record of what was done; nothing done leaves the one before.
@@ -454,16 +466,19 @@ pub fn undo(host: &dyn Host) -> Result<Record, RepairError> {
     if let Some(path) = record.changed_since() {
         return Err(refused(UndoError::Changed(path.to_owned())));
     }
-    undo_record(host, &record)?;
+    record.restore_files().map_err(refused)?;
+    // What was damaged before is damaged again, so its units may not start.
+    let told = tell_manager(host, &record);
     let file = Record::file(state);
     fs::remove_file(&file).map_err(|source| RepairError::Io { path: file, source })?;
-    Ok(record)
+    match told {
+        Ok(()) => Ok(record),
+        Err(err) => Err(RepairError::Restored(Box::new(err))),
+    }
 }
 
-fn undo_record(host: &dyn Host, record: &Record) -> Result<(), RepairError> {
-    record
-        .restore_files()
-        .map_err(|err: undo::UndoError| RepairError::NotPossible(err.to_string()))?;
+/// Lets the manager undo its part, after the files are back.
+fn tell_manager(host: &dyn Host, record: &Record) -> Result<(), RepairError> {
     for unit in &record.enabled {
         host.systemctl(unit.system).attempt(&["disable", &unit.name]);
     }

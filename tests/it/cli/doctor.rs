@@ -179,6 +179,7 @@ async fn wrong_words_are_refused_with_status_two() {
 async fn fix_repairs_once_and_undo_restores_the_start() {
     let text = "{\n  // mine\n  gateway: {mode: 'local', bogus: 1},\n}\n";
     let home = home(Some(text));
+    fs::create_dir_all(home.path().join(".openclaw/agents/main/sessions")).unwrap();
     let port = quiet_port();
     let vars = [
         ("OPENCLAW_GATEWAY_PORT", port.as_str()),
