@@ -21,6 +21,7 @@ pub mod store;
 
 // Floor 3: siblings that do not see each other.
 pub mod agents;
+pub mod channels;
 pub mod client;
 pub mod supervise;
 

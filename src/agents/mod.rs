@@ -25,6 +25,7 @@ pub mod tools;
 mod turn;
 pub mod workspace;
 
+pub use commands::is_command;
 pub use invoke::ToolCall;
 pub use run::{EventSink, RunBody, RunEvent, RunOutcome, RunRequest, RunStatus};
 pub use runtime::{

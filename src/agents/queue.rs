@@ -129,7 +129,7 @@ impl Settings {
 pub(crate) fn enqueue(inner: &Arc<Inner>, run: &Arc<Run>) {
     let run = Arc::clone(run);
     let settings = settings_of(inner, &run);
-    let mut merged: Vec<Arc<Run>> = Vec::new();
+    let mut merged: Vec<(Arc<Run>, Option<String>)> = Vec::new();
     let mut interrupted: Vec<Arc<Run>> = Vec::new();
     let start = {
         let mut lanes = inner.session_lanes();
@@ -144,16 +144,18 @@ pub(crate) fn enqueue(inner: &Arc<Inner>, run: &Arc<Run>) {
                 match settings.map(|settings| settings.mode) {
                     Some(Mode::Interrupt) => {
                         interrupted.extend(lane.active.iter().map(Arc::clone));
-                        merged.extend(lane.waiting.drain(..));
+                        merged.extend(lane.waiting.drain(..).map(|run| (run, None)));
                         lane.waiting.push_back(Arc::clone(&run));
                     }
                     Some(Mode::Steer | Mode::SteerBacklog) if steer(inner, lane, &run) => {
-                        merged.push(Arc::clone(&run));
+                        let active = lane.active.as_ref().map(|active| active.id.clone());
+                        merged.push((Arc::clone(&run), active));
                     }
                     _ => {
                         lane.waiting.push_back(Arc::clone(&run));
                         if let Some(settings) = settings {
-                            merged.extend(overflow(lane, settings));
+                            let lost = overflow(lane, settings);
+                            merged.extend(lost.into_iter().map(|run| (run, None)));
                         }
                     }
                 }
@@ -164,8 +166,8 @@ pub(crate) fn enqueue(inner: &Arc<Inner>, run: &Arc<Run>) {
     for run in interrupted {
         run.stop("interrupt");
     }
-    for run in merged {
-        end_silently(inner, &run);
+    for (run, into) in merged {
+        end_silently(inner, &run, into);
     }
     if start {
         let owner = Arc::clone(inner);
@@ -228,9 +230,12 @@ fn overflow(lane: &mut SessionLane, settings: Settings) -> Vec<Arc<Run>> {
     lost
 }
 
-fn end_silently(inner: &Inner, run: &Run) {
+/// Ends a run without a turn; `into` is the run that answers for it.
+fn end_silently(inner: &Inner, run: &Run, into: Option<String>) {
     run.request.lock().unwrap_or_else(PoisonError::into_inner).take();
-    run.finish(run.outcome_without_turn(RunStatus::Ok, inner.clock.now_ms()));
+    let mut outcome = run.outcome_without_turn(RunStatus::Ok, inner.clock.now_ms());
+    outcome.merged_into = into;
+    run.finish(outcome);
 }
 
 /// Runs what a session has waiting, one after the other.
@@ -287,8 +292,8 @@ async fn next(inner: &Arc<Inner>, lane_key: &str) -> Option<Arc<Run>> {
         lane.active = Some(Arc::clone(&run));
         run
     };
-    for run in absorbed {
-        end_silently(inner, &run);
+    for earlier in absorbed {
+        end_silently(inner, &earlier, Some(run.id.clone()));
     }
     Some(run)
 }

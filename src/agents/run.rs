@@ -50,6 +50,8 @@ pub struct RunRequest {
     pub fallbacks: Option<Vec<String>>,
     /// A heartbeat: leaves `updatedAt` of the session as it was.
     pub heartbeat: bool,
+    /// Whether the sender may give slash commands, beyond owners.
+    pub may_command: bool,
 }
 
 /// What is put around a message so that the model knows who wrote it when.
@@ -62,6 +64,18 @@ pub enum Frame {
     Stamped,
     /// Sender block and time stamp, as for `chat.send`.
     Sender(Sender),
+    /// Blocks in front of the text, as the surface wrote them.
+    Blocks { blocks: String, sender: Sender },
+}
+
+impl Frame {
+    /// The writer, where the surface names one.
+    pub fn sender(&self) -> Option<&Sender> {
+        match self {
+            Self::Sender(sender) | Self::Blocks { sender, .. } => Some(sender),
+            Self::Raw | Self::Stamped => None,
+        }
+    }
 }
 
 /// The writer of a message as the surface names him; not verified.
@@ -210,6 +224,8 @@ pub struct RunOutcome {
     pub injected: bool,
     /// The reply was `NO_REPLY` or the message was merged into another run.
     pub silent: bool,
+    /// The run whose reply also answers this one's message.
+    pub merged_into: Option<String>,
     pub started_at: u64,
     pub ended_at: u64,
 }

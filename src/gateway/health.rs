@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
+use crate::gateway::rpc::channels;
 use crate::gateway::{State, reload};
 use crate::protocol::events::Event;
 
@@ -25,6 +26,8 @@ const HEARTBEAT_PROMPT: &str = "Read HEARTBEAT.md if it exists (workspace contex
     reply HEARTBEAT_OK.";
 const DEFAULT_HEARTBEAT: &str = "30m";
 const DEFAULT_ACK_MAX_CHARS: u64 = 300;
+/// Longest probe of a channel.
+const PROBE_LIMIT: Duration = Duration::from_secs(7);
 const RECENT_SESSIONS: usize = 5;
 
 /// The cached snapshot.
@@ -48,24 +51,28 @@ impl Health {
     }
 
     /// Answers the `health` method: at once from a recent snapshot, which is
-    /// then refreshed in the background, else after a refresh.
+    /// then refreshed in the background, else after a refresh. Only a caller
+    /// that asks for it has channels talk to their services.
     pub async fn answer(&self, state: &Arc<State>, probe: bool) -> Value {
+        if probe {
+            state.channels.probe(PROBE_LIMIT).await;
+        }
         let recent = (!probe).then(|| self.younger_than(MAX_AGE_MS, state)).flatten();
         match recent {
             Some(value) => {
                 let background = Arc::clone(state);
                 state.lifecycle.spawn("health refresh", |_stop| async move {
-                    background.health.refresh_and_tell(&background, false).await;
+                    background.health.refresh_and_tell(&background).await;
                 });
                 (*value).clone()
             }
-            None => (*self.refresh_and_tell(state, probe).await).clone(),
+            None => (*self.refresh_and_tell(state).await).clone(),
         }
     }
 
     /// Refreshes, and tells everybody.
-    pub async fn refresh_and_tell(&self, state: &Arc<State>, probe: bool) -> Arc<Value> {
-        let value = self.refresh(state, probe).await;
+    pub async fn refresh_and_tell(&self, state: &Arc<State>) -> Arc<Value> {
+        let value = self.refresh(state).await;
         state.bus.broadcast_state(Event::Health, &*value);
         value
     }
@@ -74,20 +81,20 @@ impl Health {
     pub async fn greet(&self, state: &Arc<State>, conn_id: &str) {
         let value = match self.younger_than(FRESH_MS, state) {
             Some(value) => value,
-            None => self.refresh(state, true).await,
+            None => self.refresh(state).await,
         };
         state.bus.send_state(conn_id, Event::Health, &*value);
     }
 
     /// Takes a snapshot, or waits for the one being taken.
-    pub async fn refresh(&self, state: &Arc<State>, probe: bool) -> Arc<Value> {
+    pub async fn refresh(&self, state: &Arc<State>) -> Arc<Value> {
         let asked_at = state.clock.now_ms();
         let _one_at_a_time = self.refreshing.lock().await;
         let meanwhile = self.lock().as_ref().filter(|cached| cached.at > asked_at).cloned();
         if let Some(cached) = meanwhile {
             return cached.value;
         }
-        let value = Arc::new(take(state, probe).await);
+        let value = Arc::new(take(state).await);
         *self.lock() = Some(Cached { value: Arc::clone(&value), at: state.clock.now_ms() });
         state.bus.bump_health();
         value
@@ -105,7 +112,7 @@ impl Health {
     }
 }
 
-async fn take(state: &Arc<State>, _probe: bool) -> Value {
+async fn take(state: &Arc<State>) -> Value {
     let started = Instant::now();
     let snapshot = state.config.load();
     let paths = state.paths.clone();
@@ -121,14 +128,15 @@ async fn take(state: &Arc<State>, _probe: bool) -> Value {
     let heartbeat_seconds = default
         .and_then(|agent| agent["heartbeat"]["everyMs"].as_u64())
         .map_or(0, |milliseconds| milliseconds / 1000);
+    let channels = channels::health(state);
     let sessions = default.map_or(Value::Null, |agent| agent["sessions"].clone());
     let mut report = json!({
         "ok": true,
         "ts": now,
         "durationMs": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "channels": {},
-        "channelOrder": [],
-        "channelLabels": {},
+        "channels": channels["channels"],
+        "channelOrder": channels["channelOrder"],
+        "channelLabels": channels["channelLabels"],
         "heartbeatSeconds": heartbeat_seconds,
         "defaultAgentId": default_agent,
         "agents": agents,

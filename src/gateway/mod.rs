@@ -24,6 +24,7 @@ pub mod presence;
 pub mod process;
 pub mod reload;
 pub mod restart;
+pub mod routing;
 pub mod rpc;
 pub mod services;
 pub mod shutdown;
@@ -46,6 +47,8 @@ use tokio::time::{self, MissedTickBehavior};
 use crate::agents::{Agents, AgentsDeps};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::id;
+use crate::channels::manager::Deps as ChannelsDeps;
+use crate::channels::{Channels, Kept};
 use crate::config::{Live, Rejected, Snapshot, gate};
 use crate::gateway::events::Bus;
 use crate::gateway::events::runs::RunEvents;
@@ -111,6 +114,8 @@ pub struct Gateway {
     idle_after: Option<Duration>,
     /// Whether the service manager holds the port.
     activated: bool,
+    /// Messages from channels.
+    inbound: mpsc::Receiver<Kept>,
     _lock: InstanceLock,
 }
 
@@ -225,6 +230,14 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         sink: Arc::new(metrics::Counted { metrics: Arc::clone(&metrics), next: Arc::clone(&runs) }),
     });
     runs.show_rows(agents.sessions().rows());
+    let channels = ChannelsDeps {
+        env: Arc::clone(&env),
+        paths: paths.clone(),
+        lifecycle: lifecycle.clone(),
+        clock: Arc::clone(&clock),
+    };
+    let names = Arc::new(routing::Names { config: live.clone() });
+    let (channels, inbound) = Channels::new(channels, names);
     let state = Arc::new(State {
         port: addresses.first().map_or(plan.port, SocketAddr::port),
         started_at: clock.now_ms(),
@@ -237,6 +250,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         health: health::Health::default(),
         services: services::Services::new(&live.load().config, &paths),
         agents,
+        channels,
         runs,
         metrics,
         bus,
@@ -255,7 +269,16 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         clock,
     });
     state.agents.set_control_plane(Arc::new(own_calls::OwnCalls::new(&state)));
-    Ok(Gateway { state, listeners, addresses, mismatch, idle_after, activated, _lock: lock })
+    Ok(Gateway {
+        state,
+        listeners,
+        addresses,
+        mismatch,
+        idle_after,
+        activated,
+        inbound,
+        _lock: lock,
+    })
 }
 
 async fn load_tls(snapshot: &Snapshot, paths: &Paths) -> Result<Option<tls::Tls>, StartError> {
@@ -327,11 +350,21 @@ impl Gateway {
     /// Serves until a request to stop or restart, then drains. A second
     /// request while draining ends at once.
     pub async fn run(self, mut requests: impl Requests) -> Exit {
-        let Self { state, listeners, addresses, mismatch: _, idle_after, activated, _lock } = self;
+        let Self {
+            state,
+            listeners,
+            addresses,
+            mismatch: _,
+            idle_after,
+            activated,
+            inbound,
+            _lock,
+        } = self;
         let accepting = CancellationToken::new();
         // Clients may wait in the backlog: the first one must not be turned away.
         state.phase.send_replace(Phase::Ready);
         serve(&state, listeners, &accepting);
+        routing::start(&state, inbound);
         announce(&addresses, if state.tls.is_some() { "wss" } else { "ws" });
         let watching = Arc::clone(&state);
         let mut idle = std::pin::pin!(idle::over(&watching, idle_after, activated));
@@ -454,7 +487,7 @@ fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &Cancellati
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            checking.health.refresh_and_tell(&checking, true).await;
+            checking.health.refresh_and_tell(&checking).await;
         }
     });
 }

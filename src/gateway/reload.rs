@@ -17,7 +17,7 @@ use crate::config::gate::{self, Flags, Serving, StartRefusal};
 use crate::config::reload::plan::{self, Step};
 use crate::config::reload::watch::Watch;
 use crate::config::{Config, Rejected, Snapshot, last_good, load, redact, standing};
-use crate::gateway::{State, auth, restart};
+use crate::gateway::{State, auth, restart, routing};
 use crate::lifecycle::CancellationToken;
 use crate::logging;
 use crate::secrets::{self, SecretError};
@@ -252,6 +252,7 @@ async fn look(state: &Arc<State>, seen: &mut Arc<Snapshot>, restart_delay: Durat
                 } else {
                     tracing::info!(target: "reload", "config hot reload applied ({})", hot.join(", "));
                 }
+                routing::apply(state);
                 recovered(state);
                 Outcome::Applied
             }
@@ -302,6 +303,7 @@ pub async fn resolve_again(state: &Arc<State>) -> Result<usize, SecretError> {
                 }
                 state.config.refresh(next);
             }
+            routing::apply(state);
             drop(seen);
             recovered(state);
             Ok(warnings)

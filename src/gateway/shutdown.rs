@@ -17,6 +17,8 @@ use crate::protocol::frame::close;
 pub const GRACE: Duration = Duration::from_secs(60);
 /// How long closing sockets and ending tasks may take.
 pub const CLOSE: Duration = Duration::from_secs(5);
+/// How long the last replies may take to leave; the rest stays on disk.
+const DELIVER: Duration = Duration::from_secs(3);
 /// What clients are told to expect of a restart, in milliseconds.
 const RESTART_EXPECTED_MS: u64 = 1500;
 
@@ -51,6 +53,7 @@ pub async fn shut_down(state: &Arc<State>, reason: Reason) -> bool {
             "runs were still active when the grace ended"
         );
     }
+    state.channels.settle(DELIVER).await;
     state.bus.close_all(close::RESTART, "service restart");
     let ended = state.lifecycle.shut_down(CLOSE).await;
     if !ended {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::agents::Agents;
 use crate::base::clock::Clock;
+use crate::channels::Channels;
 use crate::config::Live;
 use crate::gateway::auth;
 use crate::gateway::events::Bus;
@@ -65,6 +66,7 @@ pub struct State {
     pub runs: Arc<RunEvents>,
     pub metrics: Arc<Metrics>,
     pub agents: Agents,
+    pub channels: Channels,
     pub services: Services,
     pub dedupe: Dedupe,
     pub writes: WriteBudget,

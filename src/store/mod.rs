@@ -2,3 +2,4 @@
 
 pub mod atomic;
 pub mod exec_approvals;
+pub mod lock;

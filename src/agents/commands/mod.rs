@@ -113,9 +113,16 @@ pub(crate) fn parse(message: &str) -> Option<Command> {
     (argument.is_empty() || !takes_none).then_some(Command { name: *name, argument })
 }
 
+/// Whether a message is nothing but a command.
+pub fn is_command(message: &str) -> bool {
+    parse(message).is_some()
+}
+
 /// The command of a request, if its sender may give commands.
 pub(crate) fn of(request: &RunRequest) -> Option<Command> {
-    let may = request.owner || request.origin.channel.as_deref() == Some("webchat");
+    let may = request.owner
+        || request.may_command
+        || request.origin.channel.as_deref() == Some("webchat");
     if request.queueing != Queueing::Chat || !may || !request.images.is_empty() {
         return None;
     }

@@ -15,7 +15,6 @@ use crate::agents::models::listing;
 use crate::agents::queue::Drop;
 use crate::agents::queue::Mode;
 use crate::agents::queue::Settings;
-use crate::agents::run::Frame;
 use crate::agents::run::RunRequest;
 use crate::agents::runtime::Inner;
 use crate::agents::runtime::Run;
@@ -82,7 +81,7 @@ pub(crate) async fn reply(
 fn whoami(request: &RunRequest) -> String {
     let channel = request.origin.channel.as_deref().unwrap_or("unknown");
     let mut text = format!("🧭 Identity\nChannel: {channel}");
-    if let Frame::Sender(sender) = &request.frame {
+    if let Some(sender) = request.frame.sender() {
         // Writing to a String cannot fail.
         let _ = write!(text, "\nUser id: {}", sender.id);
         if let Some(name) = &sender.username {

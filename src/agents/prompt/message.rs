@@ -31,6 +31,7 @@ fn zoned(at_ms: u64, zone: &jiff::tz::TimeZone) -> jiff::Zoned {
 pub(crate) fn frame(frame: &Frame, text: &str, now_ms: u64, zone: &jiff::tz::TimeZone) -> String {
     match frame {
         Frame::Raw => text.to_owned(),
+        Frame::Blocks { blocks, .. } => format!("{blocks}\n\n{text}"),
         Frame::Stamped => format!("{} {text}", stamp(now_ms, zone)),
         Frame::Sender(sender) => {
             let mut block = json!({"label": sender.label, "id": sender.id});

@@ -18,9 +18,9 @@ use serde_json::Value;
 
 use crate::agents::sessions::entry::Entry;
 use crate::agents::sessions::entry::merge;
-use crate::agents::sessions::lock::FileLock;
 use crate::base::clock::now_ms;
 use crate::store::atomic;
+use crate::store::lock::FileLock;
 
 /// How long a write waits for another process to finish its own.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);

@@ -19,7 +19,6 @@ use crate::agents::runtime::Inner;
 use crate::agents::runtime::Run;
 use crate::agents::sessions::Branch;
 use crate::agents::sessions::Entry;
-use crate::agents::sessions::FileLock;
 use crate::agents::sessions::Pen;
 use crate::agents::sessions::Store;
 use crate::agents::sessions::read_branch;
@@ -28,6 +27,7 @@ use crate::agents::turn::writer::Writer;
 use crate::agents::workspace::Limits;
 use crate::agents::workspace::ProjectContext;
 use crate::config::Snapshot;
+use crate::store::lock::FileLock;
 
 /// How long a run waits for another process that writes the same transcript.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);

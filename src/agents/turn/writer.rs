@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use tokio::task::JoinHandle;
 
-use crate::agents::sessions::FileLock;
 use crate::agents::sessions::append;
+use crate::store::lock::FileLock;
 
 /// One transcript being written.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
-//! Commands that look: `health`, `status`, `logs`, `channels status`,
+//! Commands that look: `health`, `status`, `logs`,
 //! `dashboard`.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct HealthArgs {
@@ -76,31 +76,6 @@ pub struct LogsArgs {
     /// Accepted for symmetry; the log has only final answers
     #[arg(long, hide = true)]
     pub expect_final: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct ChannelsArgs {
-    #[command(subcommand)]
-    pub command: ChannelsCommand,
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub enum ChannelsCommand {
-    /// Show the channels' accounts and whether they are connected
-    Status(ChannelsStatusArgs),
-}
-
-#[derive(Debug, Clone, Default, Args)]
-pub struct ChannelsStatusArgs {
-    /// Check every account against its service
-    #[arg(long)]
-    pub probe: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Longest wait for an answer, in milliseconds
-    #[arg(long, value_name = "ms", default_value = "10000")]
-    pub timeout: String,
 }
 
 #[derive(Debug, Clone, Default, Args)]

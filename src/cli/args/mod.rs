@@ -4,6 +4,7 @@
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a boolean")]
 
 pub mod approvals;
+pub mod channels;
 pub mod chat;
 pub mod config;
 pub mod doctor;
@@ -52,7 +53,7 @@ pub enum Command {
     /// Show the gateway's log
     Logs(look::LogsArgs),
     /// Look after the chat channels
-    Channels(look::ChannelsArgs),
+    Channels(channels::ChannelsArgs),
     /// Show models, and whose keys they travel with
     Models(models::ModelsArgs),
     /// Send events, control heartbeats, list who is connected
@@ -63,6 +64,10 @@ pub enum Command {
     Sessions(manage::SessionsArgs),
     /// Look after the agents
     Agents(manage::AgentsArgs),
+    /// Let strangers on chat networks in
+    Pairing(channels::PairingArgs),
+    /// Send messages on chat networks
+    Message(channels::MessageArgs),
     /// Look after scheduled jobs
     Cron(Box<manage::CronArgs>),
     /// Look after the programs that agents may run
@@ -102,14 +107,6 @@ pub const LATER: &[&str] = &[
     "agents set-identity",
     "agents unbind",
     "backup",
-    "channels add",
-    "channels capabilities",
-    "channels list",
-    "channels login",
-    "channels logout",
-    "channels logs",
-    "channels remove",
-    "channels resolve",
     "clawbot",
     "configure",
     "directory",
@@ -118,7 +115,29 @@ pub const LATER: &[&str] = &[
     "gateway discover",
     "hooks",
     "memory",
-    "message",
+    "message ban",
+    "message broadcast",
+    "message channel",
+    "message delete",
+    "message edit",
+    "message emoji",
+    "message event",
+    "message kick",
+    "message member",
+    "message permissions",
+    "message pin",
+    "message pins",
+    "message poll",
+    "message react",
+    "message reactions",
+    "message read",
+    "message role",
+    "message search",
+    "message sticker",
+    "message thread",
+    "message timeout",
+    "message unpin",
+    "message voice",
     "models auth",
     "models scan",
     "node",
@@ -129,7 +148,6 @@ pub const LATER: &[&str] = &[
     "nodes push",
     "nodes screen",
     "onboard",
-    "pairing",
     "plugins",
     "qr",
     "reset",

@@ -17,8 +17,10 @@ pub mod kept;
 pub mod logs;
 pub mod manage;
 pub mod manual;
+pub mod message;
 pub mod models;
 pub mod nodes;
+pub mod pairing;
 pub mod probe;
 mod reload;
 mod secrets;
@@ -31,7 +33,6 @@ pub mod status;
 use crate::cli::args::Command;
 use crate::cli::args::config::ConfigCommand;
 use crate::cli::args::gateway::{DaemonCommand, GatewayArgs, GatewayCommand, RunArgs};
-use crate::cli::args::look::ChannelsCommand;
 use crate::cli::args::manage::AgentsCommand;
 use crate::cli::args::secrets::SecretsCommand;
 use crate::cli::context::Context;
@@ -60,9 +61,9 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Agent(args) => agent::run(context, &args),
         Command::Health(args) => health::run(context, &args),
         Command::Logs(args) => logs::run(context, &args),
-        Command::Channels(args) => match args.command {
-            ChannelsCommand::Status(args) => channels::status(context, &args),
-        },
+        Command::Channels(args) => channels::run(context, &args.command),
+        Command::Pairing(args) => pairing::run(context, &args.command),
+        Command::Message(args) => message::run(context, &args.command),
         Command::Models(args) => models::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Devices(args) => devices::run(context, &args.command),

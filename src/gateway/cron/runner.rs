@@ -14,6 +14,7 @@ use crate::base::id::{SessionKey, uuid};
 use crate::gateway::State;
 use crate::gateway::cron::job::{Job, Payload};
 use crate::gateway::cron::{Ran, store};
+use crate::gateway::routing::outbound;
 use crate::protocol::events::Event;
 
 /// Longest sleep between looks at the jobs' file.
@@ -242,7 +243,11 @@ async fn turn(state: &Arc<State>, job: &Job) -> (Ran, Map<String, Value>) {
     match state.agents.submit(request).await {
         Ok(handle) => {
             let outcome = handle.outcome().await;
-            (judged(&outcome), details(&outcome, &key))
+            let mut ran = judged(&outcome);
+            if ran.status == "ok" {
+                announce(state, job, &outcome, &mut ran).await;
+            }
+            (ran, details(&outcome, &key))
         }
         Err(err) => (failed(err.to_string()), Map::new()),
     }
@@ -259,6 +264,39 @@ fn judged(outcome: &RunOutcome) -> Ran {
     }
     let why = outcome.error.clone().or_else(|| outcome.stop_reason.clone());
     failed(why.unwrap_or_else(|| "the run did not finish".to_owned()))
+}
+
+/// Says the reply where the job's `delivery` wants it. A place that the job
+/// names and that cannot be reached is the job's failure; without one the reply
+/// goes to where the main session was last used from, if that was on a channel.
+async fn announce(state: &State, job: &Job, outcome: &RunOutcome, ran: &mut Ran) {
+    let delivery = job.delivery.as_ref().unwrap_or(&Value::Null);
+    let text = |key: &str| delivery[key].as_str().map(str::trim).filter(|text| !text.is_empty());
+    if delivery["mode"] == "none" {
+        ran.delivery_status = "not-requested";
+    }
+    if delivery["mode"] != "announce" || outcome.silent || outcome.text.trim().is_empty() {
+        return;
+    }
+    let main = SessionKey::main(&agent_of(state, job), "main");
+    let (channel, to) = (text("channel"), text("to"));
+    let place = outbound::target(state, &main, channel, text("accountId"), to).await;
+    let result = match place {
+        Ok(place) => outbound::deliver(state, place, &outcome.text).await,
+        Err(why) => Err(why),
+    };
+    let named = channel.is_some_and(|channel| channel != "last") || to.is_some();
+    match result {
+        Ok(arrived) => {
+            ran.delivered = Some(arrived);
+            ran.delivery_status = if arrived { "delivered" } else { "unknown" };
+        }
+        Err(why) if named && delivery["bestEffort"] != true => {
+            ran.status = "error";
+            ran.error = Some(why);
+        }
+        Err(_) => {}
+    }
 }
 
 fn failed(error: String) -> Ran {

@@ -18,6 +18,9 @@ pub struct Plan {
     every_ms: Option<u64>,
     pub prompt: String,
     pub target: String,
+    /// Where on the target's channel, if not where the session was last used from.
+    pub to: Option<String>,
+    pub account: Option<String>,
     pub model: Option<String>,
     /// Longest remark beside `HEARTBEAT_OK` that still counts as nothing.
     pub ack_max_chars: u64,
@@ -46,6 +49,8 @@ impl Plan {
             every_ms: every_ms.filter(|_| listed),
             prompt: text("prompt").filter(|prompt| !prompt.is_empty()).unwrap_or(PROMPT).to_owned(),
             target: text("target").filter(|target| !target.is_empty()).unwrap_or("none").to_owned(),
+            to: text("to").filter(|to| !to.is_empty()).map(str::to_owned),
+            account: text("accountId").filter(|id| !id.is_empty()).map(str::to_owned),
             model: text("model").filter(|model| !model.is_empty()).map(str::to_owned),
             ack_max_chars: find("ackMaxChars").and_then(Value::as_u64).unwrap_or(ACK_MAX_CHARS),
         }

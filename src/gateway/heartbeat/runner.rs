@@ -13,6 +13,7 @@ use crate::agents::{RunRequest, RunStatus};
 use crate::base::id::{SessionKey, uuid};
 use crate::gateway::State;
 use crate::gateway::heartbeat::Plan;
+use crate::gateway::routing::outbound;
 use crate::gateway::rpc::agents::{agent_ids, workspace};
 use crate::protocol::events::Event;
 
@@ -95,6 +96,7 @@ async fn beat(state: &Arc<State>, agent: &str, asked: Option<&'static str>) {
         finish(state, skipped(started, "empty-heartbeat-file"));
         return;
     }
+    let main = key.clone();
     let request = RunRequest {
         run_id: uuid(),
         agent: Some(agent.to_owned()),
@@ -112,7 +114,10 @@ async fn beat(state: &Arc<State>, agent: &str, asked: Option<&'static str>) {
             let outcome = handle.outcome().await;
             let ended = state.clock.now_ms();
             let mut result = match outcome.status {
-                RunStatus::Ok => answered(&plan, &outcome.text),
+                RunStatus::Ok => {
+                    let result = answered(&plan, &outcome.text);
+                    deliver(state, &plan, &main, &outcome.text, result).await
+                }
                 _ => failed(outcome.error.as_deref().unwrap_or("the run did not finish")),
             };
             result.insert("durationMs".into(), ended.saturating_sub(started).into());
@@ -128,7 +133,41 @@ fn finish(state: &State, result: Value) {
     state.services.heartbeats.keep(result);
 }
 
-/// What the reply means. Without a connected channel nothing is delivered.
+/// Says a reply that is worth saying where the plan wants it.
+async fn deliver(
+    state: &State,
+    plan: &Plan,
+    key: &SessionKey,
+    text: &str,
+    mut result: Map<String, Value>,
+) -> Map<String, Value> {
+    if result["status"] != "skipped" || plan.target == "none" {
+        return result;
+    }
+    let (account, to) = (plan.account.as_deref(), plan.to.as_deref());
+    let place = outbound::target(state, key, Some(&plan.target), account, to).await;
+    let place = match place {
+        Ok(place) => place,
+        Err(why) => {
+            result.insert("detail".into(), why.into());
+            return result;
+        }
+    };
+    let (channel, account) = (place.channel.clone(), place.account.clone());
+    let to = place.to.clone();
+    let mut told = match outbound::deliver(state, place, text).await {
+        Ok(_) => Map::from_iter([("status".to_owned(), Value::from("sent"))]),
+        Err(why) => failed(&why),
+    };
+    for (name, value) in [("channel", channel), ("accountId", account), ("to", to)] {
+        told.insert(name.into(), value.into());
+    }
+    told.insert("preview".into(), result["preview"].clone());
+    told.insert("hasMedia".into(), false.into());
+    told
+}
+
+/// What the reply means.
 fn answered(plan: &Plan, text: &str) -> Map<String, Value> {
     let mut result = Map::new();
     let text = text.trim();

@@ -9,8 +9,9 @@ use crate::agents::run::{Frame, Lane, Origin, Usage};
 use crate::agents::sessions::ResetReason;
 use crate::agents::{RunOutcome, RunRequest, RunStatus};
 use crate::base::id::SessionKey;
+use crate::gateway::routing::outbound;
 use crate::gateway::rpc::attachments;
-use crate::gateway::rpc::params::{text, uint};
+use crate::gateway::rpc::params::{flag, text, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::protocol::error::ErrorShape;
 use crate::protocol::scope::Scope;
@@ -54,6 +55,9 @@ async fn agent(call: Call) -> Reply {
             }
             call.respond_early(accepted);
             let outcome = handle.outcome().await;
+            if flag(&call.params, "deliver") == Some(true) {
+                deliver(&call, &outcome).await?;
+            }
             return Ok(finished(&run_id, &outcome));
         }
     }
@@ -64,6 +68,33 @@ async fn agent(call: Call) -> Reply {
     let active = agents.active();
     let at = active.iter().find(|run| run.run_id == run_id).map(|run| run.accepted_at);
     Ok(accepted(&run_id, at.unwrap_or_else(|| call.now())))
+}
+
+/// Says the reply on a channel: the named one, else where the session was last
+/// used from.
+async fn deliver(call: &Call, outcome: &RunOutcome) -> Result<(), ErrorShape> {
+    if outcome.status != RunStatus::Ok || outcome.silent || outcome.text.trim().is_empty() {
+        return Ok(());
+    }
+    let named = |reply: &str, own: &str| {
+        text(&call.params, reply).or_else(|| text(&call.params, own)).map(str::to_owned)
+    };
+    let (channel, to) = (named("replyChannel", "channel"), named("replyTo", "to"));
+    let account = named("replyAccountId", "accountId");
+    let main = call.state.agents.sessions().canonical("main");
+    let key = outcome.session_key.as_ref().unwrap_or(&main);
+    let place =
+        outbound::target(&call.state, key, channel.as_deref(), account.as_deref(), to.as_deref());
+    let sent = match place.await {
+        Ok(place) => outbound::deliver(&call.state, place, &outcome.text).await,
+        Err(why) => Err(why),
+    };
+    match sent {
+        Err(why) if flag(&call.params, "bestEffortDeliver") != Some(true) => {
+            Err(ErrorShape::unavailable(format!("the reply was not delivered: {why}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn accepted(run_id: &str, at: u64) -> Value {

@@ -1,41 +1,108 @@
 //! `channels.*`, `send` and `poll`: the chat networks this gateway is on.
 //!
-//! No channel is connected by this gateway, and it says so: what is configured
-//! is listed with that reason, and what needs a channel is refused.
+//! A network that this gateway does not speak is listed with that reason, and
+//! what needs it is refused.
 
 use std::future::ready;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::channels::message::Payload;
+use crate::channels::{kind, kinds};
+use crate::gateway::State;
+use crate::gateway::limits::Seen;
+use crate::gateway::routing::outbound::{self, Destination, destination, is_channel};
+use crate::gateway::rpc::params::{flag, text, texts, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::protocol::error::ErrorShape;
 
 pub(crate) const METHODS: &[Method] = &[
-    Method { name: "channels.status", run: |call| Box::pin(ready(Ok(status(&call)))) },
-    Method { name: "channels.logout", run: |call| Box::pin(ready(logout(call))) },
-    Method { name: "send", run: |call| Box::pin(ready(send(&call))) },
-    Method { name: "poll", run: |call| Box::pin(ready(send(&call))) },
+    Method { name: "channels.status", run: |call| Box::pin(status(call)) },
+    Method { name: "channels.logout", run: |call| Box::pin(logout(call)) },
+    Method { name: "send", run: |call| Box::pin(send(call)) },
+    Method { name: "poll", run: |call| Box::pin(ready(poll(&call))) },
 ];
 
-fn status(call: &Call) -> Value {
-    status_at(call.now(), &call.state.config.load().config.channels)
-}
-
-/// Sections of `channels` that configure no network.
-const SHARED_SECTIONS: &[&str] = &["defaults", "modelByChannel"];
 /// Part of the wire contract: clients show it beside the channel.
 const UNSUPPORTED: &str = "not supported by this gateway";
+/// How long `send` waits for the network before it says that the message is
+/// queued.
+const SEND_WAIT: Duration = Duration::from_secs(20);
+const PROBE_MS: u64 = 10_000;
 
-/// What is configured, each with the reason why it does not run.
-fn status_at(now: u64, configured: &Map<String, Value>) -> Value {
+async fn status(call: Call) -> Reply {
+    let state = &call.state;
+    if flag(&call.params, "probe") == Some(true) {
+        let patience = uint(&call.params, "timeoutMs").unwrap_or(PROBE_MS).max(1000);
+        // The caller waits no longer than that for the whole answer.
+        state.channels.probe(Duration::from_millis(patience / 4 * 3)).await;
+    }
+    Ok(status_at(call.now(), &state.config.load().config.channels, &supported(state)))
+}
+
+/// The rows of the accounts on networks that this gateway speaks.
+fn supported(state: &State) -> Map<String, Value> {
+    let mut all = Map::new();
+    for row in state.channels.rows() {
+        let mut fields = Map::new();
+        fields.insert("accountId".into(), json!(row.id));
+        if let Some(name) = row.setting("name").as_str() {
+            fields.insert("name".into(), json!(name));
+        }
+        fields.insert("enabled".into(), json!(row.enabled));
+        fields.insert("configured".into(), json!(row.is_configured()));
+        fields.extend(row.status.to_row());
+        for key in ["dmPolicy", "allowFrom"] {
+            if !row.setting(key).is_null() {
+                fields.insert(key.into(), row.setting(key).clone());
+            }
+        }
+        if let Some(handle) = row.handle() {
+            fields.extend(handle.account.facts());
+        }
+        let list = all.entry(row.kind.id).or_insert_with(|| json!([]));
+        if let Some(list) = list.as_array_mut() {
+            list.push(Value::Object(fields));
+        }
+    }
+    all
+}
+
+/// The channels' part of the health snapshot: the same rows by channel and
+/// account.
+pub fn health(state: &State) -> Value {
+    let status = status_at(0, &state.config.load().config.channels, &supported(state));
+    let mut channels = Map::new();
+    for (id, accounts) in status["channelAccounts"].as_object().into_iter().flatten() {
+        let default = &status["channelDefaultAccountId"][id];
+        let list = accounts.as_array().map(Vec::as_slice).unwrap_or_default();
+        let chosen = list.iter().find(|row| row["accountId"] == *default).or(list.first());
+        let mut summary = chosen.and_then(Value::as_object).cloned().unwrap_or_default();
+        let by_id = list
+            .iter()
+            .map(|row| (row["accountId"].as_str().unwrap_or("default").to_owned(), row.clone()));
+        summary.insert("accounts".into(), Value::Object(by_id.collect()));
+        channels.insert(id.clone(), Value::Object(summary));
+    }
+    json!({
+        "channels": channels,
+        "channelOrder": status["channelOrder"],
+        "channelLabels": status["channelLabels"],
+    })
+}
+
+/// What is configured; `running` has the accounts of networks that this gateway
+/// speaks, the others are listed with the reason why they do not run.
+fn status_at(now: u64, configured: &Map<String, Value>, running: &Map<String, Value>) -> Value {
     let mut order = Vec::new();
     let mut meta = Vec::new();
     let [mut labels, mut details, mut images, mut channels, mut accounts, mut defaults] =
         std::array::from_fn(|_| Map::new());
-    for (id, section) in configured {
-        if SHARED_SECTIONS.contains(&id.as_str()) || !section.is_object() {
-            continue;
-        }
+    let unset = json!({});
+    let from_env = running.keys().filter(|id| !configured.contains_key(*id)).map(|id| (id, &unset));
+    let sections = configured.iter().filter(|(id, section)| is_channel(id, section));
+    for (id, section) in sections.chain(from_env) {
         let (label, detail, image) = names(id);
         order.push(json!(id));
         let mut about = json!({"id": id, "label": label, "detailLabel": detail});
@@ -46,6 +113,22 @@ fn status_at(now: u64, configured: &Map<String, Value>) -> Value {
         meta.push(about);
         labels.insert(id.clone(), json!(label));
         details.insert(id.clone(), json!(detail));
+        if let Some(rows) = running.get(id).and_then(Value::as_array) {
+            let ids: Vec<String> = rows
+                .iter()
+                .filter_map(|row| row["accountId"].as_str().map(str::to_owned))
+                .collect();
+            let chosen = default_of(section, &ids);
+            let row = rows.iter().find(|row| row["accountId"] == chosen.as_str());
+            let mut summary = row.and_then(Value::as_object).cloned().unwrap_or_default();
+            for key in ["accountId", "enabled", "name"] {
+                summary.shift_remove(key);
+            }
+            channels.insert(id.clone(), Value::Object(summary));
+            accounts.insert(id.clone(), json!(rows));
+            defaults.insert(id.clone(), json!(chosen));
+            continue;
+        }
         channels.insert(id.clone(), at_rest(Map::from_iter([("configured".into(), json!(true))])));
         let ids = account_ids(section);
         let enabled = |account: &str| {
@@ -60,10 +143,7 @@ fn status_at(now: u64, configured: &Map<String, Value>) -> Value {
             ]))
         });
         accounts.insert(id.clone(), rows.collect());
-        let chosen = section["defaultAccount"]
-            .as_str()
-            .unwrap_or_else(|| ids.iter().find(|account| *account == "default").unwrap_or(&ids[0]));
-        defaults.insert(id.clone(), json!(chosen));
+        defaults.insert(id.clone(), json!(default_of(section, &ids)));
     }
     json!({
         "ts": now,
@@ -76,6 +156,13 @@ fn status_at(now: u64, configured: &Map<String, Value>) -> Value {
         "channelAccounts": accounts,
         "channelDefaultAccountId": defaults,
     })
+}
+
+/// The account that stands for the channel.
+fn default_of(section: &Value, ids: &[String]) -> String {
+    let chosen = section["defaultAccount"].as_str();
+    let usual = || ids.iter().find(|id| *id == "default").or(ids.first()).map(String::as_str);
+    chosen.or_else(usual).unwrap_or("default").to_owned()
 }
 
 /// The state of something that was never started, behind `first`.
@@ -104,9 +191,10 @@ fn account_ids(section: &Value) -> Vec<String> {
 
 /// Label, longer label and the symbol that apps show, where there is one.
 fn names(id: &str) -> (String, String, Option<&'static str>) {
+    if let Some(kind) = kind(id) {
+        return (kind.label.into(), kind.detail_label.into(), kind.system_image);
+    }
     match id {
-        "telegram" => ("Telegram".into(), "Telegram Bot".into(), Some("paperplane")),
-        "irc" => ("IRC".into(), "IRC".into(), Some("network")),
         "whatsapp" => ("WhatsApp".into(), "WhatsApp".into(), None),
         "imessage" => ("iMessage".into(), "iMessage".into(), None),
         _ => {
@@ -118,12 +206,105 @@ fn names(id: &str) -> (String, String, Option<&'static str>) {
     }
 }
 
-fn logout(_call: Call) -> Reply {
-    Err(ErrorShape::invalid("invalid channels.logout channel"))
+async fn logout(call: Call) -> Reply {
+    let channel = call.text("channel").unwrap_or_default().to_lowercase();
+    if kind(&channel).is_none() {
+        return Err(ErrorShape::invalid("invalid channels.logout channel"));
+    }
+    let account = call.text("accountId").map(str::to_owned);
+    let account = account.or_else(|| outbound::default_account(&call.state, &channel));
+    let account = account.unwrap_or_else(|| "default".to_owned());
+    let Some(handle) = call.state.channels.account(&channel, &account) else {
+        return Err(ErrorShape::invalid(format!("channel {channel} has no account \"{account}\"")));
+    };
+    match handle.account.log_out().await {
+        None => Err(ErrorShape::invalid(format!("channel {channel} does not support logout"))),
+        Some(Err(err)) => Err(ErrorShape::unavailable(err)),
+        Some(Ok(cleared)) => {
+            call.state.channels.stop_account(&channel, &account).await;
+            Ok(json!({
+                "channel": channel, "accountId": account, "cleared": cleared, "loggedOut": cleared,
+            }))
+        }
+    }
 }
 
-fn send(call: &Call) -> Reply {
-    Err(ErrorShape::invalid(match call.text("channel") {
+/// `send`: once it is accepted, the message survives a crash.
+async fn send(call: Call) -> Reply {
+    let key = call.text("idempotencyKey").unwrap_or_default().to_owned();
+    let dedupe = &call.state.dedupe;
+    loop {
+        match dedupe.claim("send", &key, call.now()) {
+            Seen::Never => break,
+            Seen::Done(reply) => return reply,
+            Seen::Running(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    let reply = send_once(&call, &key).await;
+    dedupe.finish("send", &key, reply.clone(), call.now());
+    reply
+}
+
+async fn send_once(call: &Call, key: &str) -> Reply {
+    let params = &call.params;
+    let payload = Payload {
+        text: text(params, "message").map(str::to_owned),
+        media_url: text(params, "mediaUrl").map(str::to_owned),
+        media_urls: texts(params, "mediaUrls").unwrap_or_default(),
+        ..Payload::default()
+    };
+    if payload.text.is_none() && payload.media().next().is_none() {
+        return Err(ErrorShape::invalid("invalid send params: text or media is required"));
+    }
+    let place = destination(
+        &call.state,
+        text(params, "channel"),
+        text(params, "accountId"),
+        text(params, "to"),
+    )
+    .map_err(|why| {
+        ErrorShape::invalid(if why.starts_with("Channel is") {
+            format!("Error: {why}")
+        } else {
+            why
+        })
+    })?;
+    let place = Destination { thread: text(params, "threadId").map(str::to_owned), ..place };
+    let (channel, account) = (place.channel.clone(), place.account.clone());
+    let receipt = outbound::send(&call.state, place.message(vec![payload])).await;
+    let receipt = receipt.map_err(|err| ErrorShape::unavailable(format!("Error: {err}")))?;
+    let id = receipt.id.clone();
+    let mut result =
+        json!({"runId": key, "messageId": id, "channel": channel, "accountId": account});
+    match tokio::time::timeout(SEND_WAIT, receipt.outcome()).await {
+        Ok(Ok(sent)) => {
+            if let Some(message) = sent.message_id {
+                result["messageId"] = message.into();
+            }
+            if let Some(chat) = sent.chat_id {
+                result["chatId"] = chat.into();
+            }
+            Ok(result)
+        }
+        Ok(Err(why)) => Err(ErrorShape::unavailable(format!("Error: {why}"))),
+        // On disk: it goes out when the network is back.
+        Err(_) => {
+            result["queued"] = true.into();
+            Ok(result)
+        }
+    }
+}
+
+fn poll(call: &Call) -> Reply {
+    let channel = call.text("channel").map(str::to_owned);
+    let only = || {
+        let rows = call.state.channels.rows();
+        let mut ids: Vec<&str> = kinds().iter().map(|kind| kind.id).collect();
+        ids.retain(|id| rows.iter().any(|row| row.kind.id == *id));
+        (ids.len() == 1).then(|| ids[0].to_owned())
+    };
+    Err(ErrorShape::invalid(match channel.or_else(only) {
+        Some(channel) if kind(&channel).is_some() => format!("unsupported poll channel: {channel}"),
         Some(channel) => format!("unsupported channel: {channel}"),
         None => "Error: Channel is required (no configured channels detected).".to_owned(),
     }))
@@ -135,7 +316,7 @@ mod tests {
 
     #[test]
     fn without_channels_every_map_is_there_and_empty() {
-        let status = status_at(7, &Map::new());
+        let status = status_at(7, &Map::new(), &Map::new());
         let keys: Vec<&String> = status.as_object().unwrap().keys().collect();
         assert_eq!(
             keys,
@@ -160,7 +341,7 @@ mod tests {
             "telegram": {"botToken": "t", "accounts": {"work": {"enabled": false}, "home": {}}},
             "matrix": {"homeserver": "https://m", "enabled": false},
         });
-        let status = status_at(7, configured.as_object().unwrap());
+        let status = status_at(7, configured.as_object().unwrap(), &Map::new());
         assert_eq!(status["channelOrder"], json!(["telegram", "matrix"]));
         assert_eq!(status["channels"]["telegram"]["running"], false);
         assert_eq!(status["channels"]["telegram"]["lastError"], UNSUPPORTED);

@@ -259,7 +259,7 @@ const STOP_WORDS: &[&str] = &[
     "pare",
 ];
 
-fn is_stop_word(message: &str) -> bool {
+pub fn is_stop_word(message: &str) -> bool {
     let text = message.trim().to_lowercase().replace(['’', '`'], "'");
     let text = text.trim_end_matches(|c: char| {
         matches!(c, '.' | '!' | '?' | ',' | ';' | ':' | '…' | '。' | '！' | '？')

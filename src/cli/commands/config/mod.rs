@@ -153,14 +153,14 @@ fn notes(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-fn written_notes(written: &Written) -> String {
+pub(crate) fn written_notes(written: &Written) -> String {
     let mut lines = written.notes.clone();
     lines.extend(notes(&written.snapshot));
     lines.join("\n")
 }
 
 /// The command line, for the audit record.
-fn author() -> Author {
+pub(crate) fn author() -> Author {
     Author { argv: std::env::args().collect() }
 }
 
@@ -168,7 +168,7 @@ fn error(err: impl std::fmt::Display) -> Failure {
     Failure::new(format!("Error: {err}"))
 }
 
-fn write_failure(err: WriteError) -> Failure {
+pub(crate) fn write_failure(err: WriteError) -> Failure {
     match err {
         WriteError::Invalid(snapshot) => Failure::new(snapshot.invalid_block().join("\n")),
         WriteError::Rejected(issues) => {

@@ -1,4 +1,4 @@
-//! Lock files beside `sessions.json` and transcripts, in the reference's
+//! Lock files beside files that several processes change, in the reference's
 //! format, so that its tools and this gateway can share a state directory.
 //! Blocking.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::base::clock::now_ms;
+use crate::base::clock::{iso8601, now_ms};
 use crate::store::atomic;
 
 /// Age at which a lock of a process that cannot be checked is broken.
@@ -21,13 +21,13 @@ const UNREADABLE_AFTER_MS: u64 = 5_000;
 
 /// A held lock; dropping it removes the file.
 #[derive(Debug)]
-pub(crate) struct FileLock {
+pub struct FileLock {
     path: PathBuf,
 }
 
 impl FileLock {
     /// Takes `<path>.lock`, waiting at most `patience`.
-    pub(crate) fn acquire(path: &Path, patience: Duration) -> io::Result<Self> {
+    pub fn acquire(path: &Path, patience: Duration) -> io::Result<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let lock = PathBuf::from(name);
@@ -91,7 +91,7 @@ fn pause_thread(pause: Duration) {
 
 fn write_owner(mut file: File) -> io::Result<()> {
     let pid = std::process::id();
-    let created = crate::agents::sessions::iso_time(now_ms());
+    let created = iso8601(now_ms());
     let mut owner = json!({"pid": pid, "createdAt": created});
     if let Some(start) = start_time(pid) {
         owner["starttime"] = start.into();

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::base::clock;
-use crate::cli::args::look::ChannelsStatusArgs;
+use crate::cli::args::channels::StatusArgs;
 use crate::cli::context::Context;
 use crate::cli::link::{self, CallError, Link};
 use crate::cli::ui::age;
@@ -14,7 +14,7 @@ use crate::client::{Caller, Expect};
 
 const TIP: &str = "Tip: https://docs.openclaw.ai/cli#status adds gateway health probes to status output (requires a reachable gateway).";
 
-pub fn status(context: &Context, args: &ChannelsStatusArgs) -> CommandResult {
+pub fn run(context: &Context, args: &StatusArgs) -> CommandResult {
     let limit = link::timeout(Some(&args.timeout), 10_000)?;
     let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let params = json!({ "probe": args.probe, "timeoutMs": timeout_ms });

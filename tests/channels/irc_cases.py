@@ -1,0 +1,121 @@
+"""IRC on a real ngircd: pairing, groups, long answers, a dead server, a burst."""
+
+import time
+
+import bed
+import gateway
+import irc
+
+
+def channel(server, **more):
+    return {"irc": {"host": server.host, "port": server.port, "tls": False, "nick": "clawbot", **more}}
+
+
+class Cases:
+    def __init__(self, binary, homes, provider):
+        self.server = irc.Server(homes.root)
+        settings = channel(
+            self.server,
+            channels=["#claw", "#closed"],
+            groupPolicy="allowlist",
+            groups={"#claw": {"allowFrom": ["alice!~alice@127.0.0.1"]}},
+        )
+        self.gateway = gateway.Gateway(binary, homes, "irc", provider, settings)
+        self.gateway.waits_connected("irc")
+        self.alice = irc.Person(self.server, "alice", join="#claw")
+
+    def pairing(self):
+        """A stranger is told how to be let in, once, and is answered when he is."""
+        self.alice.say("clawbot", "say nothing")
+        self.alice.waits_for("access not configured")
+        self.alice.say("clawbot", "say again")
+        prompt = self.alice.waits_for("pairing approve irc")
+        time.sleep(0.5)
+        prompts = [text for text in self.alice.texts() if "access not configured" in text]
+        bed.check(len(prompts) == 1, f"{len(prompts)} prompts")
+        bed.check("The word is" not in " ".join(self.alice.texts()), "a stranger was answered")
+        pending = self.gateway.json("pairing", "list", "irc")
+        bed.check(pending["requests"][0]["id"] == "alice!~alice@127.0.0.1", pending)
+        self.gateway.approve("irc", prompt)
+        self.alice.say("clawbot", "say pearl")
+        self.alice.waits_for("The word is pearl today.")
+
+    def group(self):
+        """In a group only listed senders who name the bot are answered."""
+        bob = irc.Person(self.server, "bob", join="#claw")
+        self.alice.say("#claw", "say silence")
+        bob.say("#claw", "clawbot: say intruder")
+        self.alice.say("#claw", "clawbot: say group")
+        self.alice.waits_for("The word is group today.")
+        bed.check(self.alice.heard[-1][1] == "#claw", f"answered in {self.alice.heard[-1][1]}")
+        said = " ".join(self.alice.texts("clawbot") + bob.texts("clawbot"))
+        bed.check("silence" not in said and "intruder" not in said, said)
+        bob.leave()
+
+    def long_answer(self):
+        """A long answer comes in pieces that fit, in order, complete."""
+        self.alice.heard.clear()
+        self.alice.say("clawbot", "prose 300")
+        self.alice.waits_for("word300")
+        texts = self.alice.texts("clawbot")
+        words = " ".join(texts).split()
+        bed.check(words == [f"word{n}" for n in range(1, 301)], f"{len(words)} words")
+        bed.check(len(texts) > 4 and max(map(len, texts)) <= 350, [len(text) for text in texts])
+        self.alice.heard.clear()
+        self.alice.say("clawbot", "recite 5")
+        self.alice.waits_for("Line number 5")
+        bed.check(len(self.alice.texts("clawbot")) == 5, self.alice.texts())
+
+    def commands(self):
+        """A command is answered by the gateway itself."""
+        self.alice.heard.clear()
+        self.alice.say("clawbot", "/whoami")
+        self.alice.waits_for("alice!~alice@127.0.0.1")
+
+    def burst(self):
+        """A hundred messages get a hundred answers, in order, once."""
+        self.alice.heard.clear()
+        for n in range(100):
+            self.alice.say("clawbot", f"say burst{n}")
+        began = time.monotonic()
+        self.alice.waits_for("The word is burst99 today.", 240)
+        time.sleep(1)
+        answers = self.alice.texts("clawbot")
+        expected = [f"The word is burst{n} today." for n in range(100)]
+        bed.check(answers == expected, f"{len(answers)} answers, in order: {answers == sorted(answers)}: {answers[:5]}")
+        print(f"     100 messages in a burst: {len(answers)} answers in order in {time.monotonic() - began:.1f} s")
+
+    def server_restart(self):
+        """A killed server is noticed, and found again when it is back."""
+        self.server.kill()
+        gone = lambda: self.gateway.status("irc").get("connected") is False
+        bed.wait_for("notice of the dead server", gone, 60)
+        row = self.gateway.status("irc")
+        bed.check(row["lastError"] and row["restartPending"], row)
+        time.sleep(3)
+        self.server.start()
+        took = self.gateway.waits_connected("irc", seconds=60)
+        self.alice = irc.Person(self.server, "alice", join="#claw")
+        self.alice.say("clawbot", "say back")
+        self.alice.waits_for("The word is back today.")
+        print(f"     IRC server killed and restarted: reconnected {took:.1f} s after it was back")
+
+    def send(self):
+        """`message send` reaches a person and a channel over the live connection."""
+        self.gateway.cli("message", "send", "--channel", "irc", "--target", "alice", "-m", "hello alice")
+        self.alice.waits_for("hello alice")
+        self.gateway.cli("message", "send", "--target", "#claw", "-m", "hello all")
+        self.alice.waits_for("hello all")
+
+    def run(self, report):
+        report.case("IRC: a stranger pairs", self.pairing)
+        report.case("IRC: an allowlisted group with a mention", self.group)
+        report.case("IRC: a long answer in pieces", self.long_answer)
+        report.case("IRC: a command", self.commands)
+        report.case("IRC: message send", self.send)
+        report.case("IRC: a burst of 100", self.burst)
+        report.case("IRC: the server is killed and comes back", self.server_restart)
+
+    def close(self):
+        self.gateway.stop()
+        self.server.kill()

@@ -1,0 +1,117 @@
+"""Matrix on a real Synapse: pairing, rooms, long answers, a dead server, a burst."""
+
+import json
+import time
+
+import bed
+import gateway
+import matrix
+
+BOT = "@clawbot:test.local"
+
+
+class Cases:
+    def __init__(self, binary, homes, provider, python):
+        self.server = matrix.Server(python, homes.root)
+        self.server.register("clawbot", "bot-password")
+        self.alice = matrix.Person(self.server, "alice")
+        self.bob = matrix.Person(self.server, "bob")
+        settings = {
+            "matrix": {
+                "homeserver": self.server.url,
+                "userId": "clawbot",
+                "password": "bot-password",
+                "allowPrivateNetwork": True,
+                "autoJoin": "always",
+                "groupPolicy": "allowlist",
+                "groups": {"*": {"users": [self.alice.id]}},
+            }
+        }
+        self.gateway = gateway.Gateway(binary, homes, "matrix", provider, settings)
+        self.gateway.waits_connected("matrix")
+        self.direct = self.alice.room(BOT, is_direct=True)
+        self.alice.waits_member(self.direct, BOT)
+
+    def pairing(self):
+        """A stranger is told a code once and is answered when it was approved."""
+        self.alice.say(self.direct, "say nothing")
+        prompt = self.alice.waits_for("access not configured", BOT)
+        self.gateway.approve("matrix", prompt)
+        self.alice.say(self.direct, "say pearl")
+        self.alice.waits_for("The word is pearl today.", BOT)
+        credentials = self.gateway.state / "credentials" / "matrix" / "credentials.json"
+        bed.check(json.loads(credentials.read_text())["userId"] == BOT, "the session is kept")
+
+    def group(self):
+        """In a room only listed people who name the bot are answered."""
+        room = self.alice.room(BOT, self.bob.id)
+        self.bob.call("POST", f"join/{room}", {})
+        self.alice.waits_member(room, BOT)
+        self.alice.say(room, "say silence")
+        self.bob.say(room, "clawbot: say intruder")
+        self.alice.say(room, "say group", **{"m.mentions": {"user_ids": [BOT]}})
+        self.alice.waits_for("The word is group today.", BOT)
+        said = self.alice.texts(BOT, room)
+        bed.check(said == ["The word is group today."], said)
+
+    def long_answer(self):
+        before = len(self.alice.texts(BOT, self.direct))
+        self.alice.say(self.direct, "prose 2000")
+        self.alice.waits_for("word2000", BOT)
+        pieces = self.alice.texts(BOT, self.direct)[before:]
+        bed.check(" ".join(pieces).split() == [f"word{n}" for n in range(1, 2001)], len(pieces))
+        bed.check(len(pieces) > 2 and max(map(len, pieces)) <= 4000, [len(piece) for piece in pieces])
+
+    def send(self):
+        """`message send` reaches a room, and a person in the room shared with him."""
+        self.gateway.cli("message", "send", "--channel", "matrix", "--target", self.direct, "-m", "hello **room**")
+        self.alice.waits_for("hello **room**", BOT)
+        event = next(e for _, e in self.alice.events if e["content"].get("body") == "hello **room**")
+        bed.check(event["content"]["formatted_body"] == "<p>hello <strong>room</strong></p>", event["content"])
+
+    def burst(self):
+        before = len(self.alice.texts(BOT, self.direct))
+        began = time.monotonic()
+        for n in range(100):
+            self.alice.say(self.direct, f"say burst{n}")
+        self.alice.waits_for("The word is burst99 today.", BOT, 300)
+        time.sleep(1)
+        answers = self.alice.texts(BOT, self.direct)[before:]
+        bed.check(answers == [f"The word is burst{n} today." for n in range(100)], f"{len(answers)}: {answers[:4]}")
+        print(f"     100 messages in a burst: {len(answers)} answers in order in {time.monotonic() - began:.1f} s")
+
+    def server_restart(self):
+        """A killed server is noticed and found again; what was said meanwhile is answered."""
+        self.server.kill()
+        gone = lambda: self.gateway.status("matrix").get("connected") is False
+        bed.wait_for("notice of the dead server", gone, 90)
+        self.server.start()
+        self.alice.say(self.direct, "say back")
+        took = self.gateway.waits_connected("matrix", seconds=60)
+        self.alice.waits_for("The word is back today.", BOT)
+        print(f"     Synapse killed and restarted: reconnected {took:.1f} s after it was back")
+
+    def offset(self):
+        """What was answered is not answered again by the next start, what came meanwhile is."""
+        before = len(self.alice.texts(BOT, self.direct))
+        bed.check(self.gateway.stop() == 0, "a clean stop")
+        self.alice.say(self.direct, "say meanwhile")
+        self.gateway.start()
+        self.alice.waits_for("The word is meanwhile today.", BOT)
+        time.sleep(1)
+        said = self.alice.texts(BOT, self.direct)[before:]
+        bed.check(said == ["The word is meanwhile today."], said)
+
+    def run(self, report):
+        report.case("Matrix: a stranger pairs", self.pairing)
+        report.case("Matrix: an allowlisted room with a mention", self.group)
+        report.case("Matrix: a long answer in pieces", self.long_answer)
+        report.case("Matrix: message send", self.send)
+        report.case("Matrix: a burst of 100", self.burst)
+        report.case("Matrix: a restart loses and repeats nothing", self.offset)
+        report.case("Matrix: the server is killed and comes back", self.server_restart)
+
+    def close(self):
+        self.alice.going = self.bob.going = False
+        self.gateway.stop()
+        self.server.kill()

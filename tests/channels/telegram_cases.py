@@ -1,0 +1,148 @@
+"""Telegram against a server of our own: pairing, groups, markup, files, webhook."""
+
+import http.client
+import json
+import time
+
+import bed
+import gateway
+import telegram
+
+GROUP = -100123
+
+
+def channel(server, **more):
+    return {"telegram": {"botToken": telegram.TOKEN, "apiRoot": server.url, **more}}
+
+
+class Cases:
+    def __init__(self, binary, homes, provider):
+        self.binary, self.homes, self.provider = binary, homes, provider
+        self.server = telegram.Server()
+        settings = channel(self.server, groups={str(GROUP): {}}, groupAllowFrom=[777])
+        self.gateway = gateway.Gateway(binary, homes, "telegram", provider, settings)
+        self.gateway.waits_connected("telegram")
+
+    def waits_for(self, text, chat=777, seconds=60):
+        found = lambda: next((said for said in self.server.texts(chat) if text in said), None)
+        return bed.wait_for(f"{text!r} in chat {chat}", found, seconds)
+
+    def pairing(self):
+        """A stranger is told a code once and is answered when it was approved."""
+        self.server.says("say nothing")
+        prompt = self.waits_for("access not configured")
+        bed.check("Your Telegram user id: 777" in prompt, prompt)
+        self.server.says("say again")
+        time.sleep(1)
+        bed.check(len(self.server.texts()) == 1, self.server.texts())
+        self.gateway.approve("telegram", prompt)
+        self.server.says("say pearl")
+        self.waits_for("The word is pearl today.")
+        typing = [body for method, body in self.server.calls if method == "sendChatAction"]
+        bed.check(typing and typing[0] == {"chat_id": 777, "action": "typing"}, typing)
+
+    def group(self):
+        """A group answers listed people who mention the bot, in the topic they wrote in."""
+        mention = {"entities": [{"type": "mention", "offset": 0, "length": 9}]}
+        self.server.says("say silence", chat=GROUP)
+        self.server.says("@claw_bot say intruder", user=666, chat=GROUP, **mention)
+        topic = {"message_thread_id": 7, "is_topic_message": True}
+        self.server.says("@claw_bot say group", chat=GROUP, **mention, **topic)
+        self.waits_for("The word is group today.", GROUP)
+        sent = [body for body in self.server.sent if int(body["chat_id"]) == GROUP]
+        bed.check(len(sent) == 1 and sent[0]["message_thread_id"] == 7, sent)
+        seen = [body for method, body in self.server.calls if method == "setMessageReaction"]
+        bed.check(seen and seen[0]["reaction"][0]["emoji"] == "👀", seen)
+
+    def long_answer(self):
+        """A long answer comes in pieces below the limit, in order."""
+        before = len(self.server.texts())
+        self.server.says("prose 2000")
+        self.waits_for("word2000")
+        pieces = self.server.texts()[before:]
+        bed.check(" ".join(pieces).split() == [f"word{n}" for n in range(1, 2001)], len(pieces))
+        bed.check(len(pieces) > 2 and max(map(len, pieces)) <= 4000, [len(piece) for piece in pieces])
+
+    def files(self):
+        """A file of this host is uploaded, an inbound photo reaches the model."""
+        picture = self.gateway.home / "picture.png"
+        picture.write_bytes(b"\x89PNG" + bytes(100))
+        self.gateway.cli(
+            "message", "send", "--channel", "telegram", "--target", "777", "-m", "look", "--media", str(picture)
+        )
+        sent = self.server.sent[-1]
+        bed.check(sent.get("photo") == {"bytes": 104} and sent.get("caption") == "look", sent)
+        self.server.files["large"] = b"\xff\xd8\xff" + bytes(50)
+        photo = [{"file_id": "small"}, {"file_id": "large", "file_size": 53}]
+        self.server.says(None, caption="say photo", photo=photo)
+        self.waits_for("The word is photo today.")
+        content = self.provider.requests[-1]["messages"][-1]["content"]
+        bed.check(any(part.get("type") == "image_url" for part in content), str(content)[:300])
+
+    def burst(self):
+        """A hundred messages get a hundred answers, in order, once."""
+        before = len(self.server.texts())
+        began = time.monotonic()
+        for n in range(100):
+            self.server.says(f"say burst{n}")
+        self.waits_for("The word is burst99 today.", seconds=240)
+        time.sleep(1)
+        answers = self.server.texts()[before:]
+        bed.check(answers == [f"The word is burst{n} today." for n in range(100)], f"{len(answers)}: {answers[:4]}")
+        print(f"     100 messages in a burst: {len(answers)} answers in order in {time.monotonic() - began:.1f} s")
+
+    def offset(self):
+        """What was answered is not answered again by the next start, what came meanwhile is."""
+        before = len(self.server.texts())
+        bed.check(self.gateway.stop() == 0, "a clean stop")
+        self.server.says("say meanwhile")
+        self.gateway.start()
+        self.waits_for("The word is meanwhile today.")
+        time.sleep(1)
+        bed.check(len(self.server.texts()) == before + 1, self.server.texts()[before:])
+
+    def webhook(self):
+        """With a webhook updates come by HTTP, and only from who knows the secret."""
+        port = bed.free_port()
+        server = telegram.Server()
+        settings = channel(
+            server,
+            webhookUrl="https://bot.example/telegram-webhook",
+            webhookSecret="hook-secret",
+            webhookPort=port,
+            dmPolicy="allowlist",
+            allowFrom=["777"],
+        )
+        hooked = gateway.Gateway(self.binary, self.homes, "webhook", self.provider, settings)
+        try:
+            hooked.waits_connected("telegram")
+            bed.check(hooked.status("telegram")["mode"] == "webhook", hooked.status("telegram"))
+            update = server.says("say hooked")
+
+            def post(secret):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                headers = {"content-type": "application/json", "x-telegram-bot-api-secret-token": secret}
+                connection.request("POST", "/telegram-webhook", json.dumps(update), headers)
+                return connection.getresponse().status
+
+            bed.check(post("wrong") == 401, "a wrong secret")
+            bed.check(post("hook-secret") == 200 and post("hook-secret") == 200, "the right secret")
+            bed.wait_for("answer", lambda: "The word is hooked today." in server.texts(), 30)
+            time.sleep(1)
+            bed.check(len(server.texts()) == 1, server.texts())
+        finally:
+            hooked.stop()
+            server.stop()
+
+    def run(self, report):
+        report.case("Telegram: a stranger pairs", self.pairing)
+        report.case("Telegram: an allowlisted group, a mention, a topic", self.group)
+        report.case("Telegram: a long answer in pieces", self.long_answer)
+        report.case("Telegram: files out and in", self.files)
+        report.case("Telegram: a burst of 100", self.burst)
+        report.case("Telegram: a restart loses and repeats nothing", self.offset)
+        report.case("Telegram: webhook", self.webhook)
+
+    def close(self):
+        self.gateway.stop()
+        self.server.stop()
