@@ -4,7 +4,7 @@ import json
 import time
 
 from machine import (
-    PORT, SOCKET, UNIT, Client, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid,
+    SOCKET, UNIT, Client, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid,
     model_host, network, refused, sh, shown, until, write_config
 )
 
@@ -117,26 +117,6 @@ def a_stop_under_load_tells_every_client_and_kills_nobody():
 def running_turns():
     """Connections that the model host serves just now."""
     return int(sh("ss -Htn state established '( sport = :18080 )' | wc -l").strip())
-
-
-@case(guarantee=21)
-def force_ends_only_a_gateway_of_the_same_user():
-    fresh()
-    sh(f"systemd-run --user -q --unit holder /usr/bin/python3 -m http.server --bind 127.0.0.1 {PORT}")
-    with network():
-        until(lambda: not refused(), 10, "holder")
-        done = sh("timeout 30 openclaw gateway run --force; echo status $?", check=False)
-        contains(done.stdout + done.stderr, "is not an OpenClaw gateway of this user; --force=any")
-        contains(done.stdout, "status 1")
-        equal(refused(), False, "the holder is gone")
-        start = "systemd-run --user -q --unit {} --setenv=PATH=$PATH bash -c 'unset INVOCATION_ID JOURNAL_STREAM; exec openclaw gateway run --force{}'"
-        sh(start.format("first", "=any"))
-        until(lambda: knock(2), 15, "serving in its place")
-        first = sh("pgrep -x openclaw").strip()
-        sh(start.format("second", ""))
-        until(lambda: first not in sh("pgrep -x openclaw || true").split() and knock(2), 20, "the other gateway took over")
-        sh("openclaw gateway stop")
-    sh("systemctl --user stop first second holder; systemctl --user reset-failed", check=False)
 
 
 @case()

@@ -5,7 +5,7 @@ import shlex
 import time
 
 from machine import (
-    GOOD, HERE, UNIT, UNITS, case, contains, equal, fresh, installed, knock, lab, model_host, network, refused,
+    GOOD, HERE, UNIT, case, contains, equal, fresh, installed, knock, lab, model_host, network, refused,
     sh, shown, until, write_config, write_file
 )
 
@@ -135,18 +135,3 @@ def the_templates_start_for_a_user_and_for_the_host():
     if score > 2.0:
         raise AssertionError(f"exposure {score}")
     return f"exposure of the template {score}"
-
-
-@case(guarantee=15)
-def a_service_in_both_scopes_is_shown_and_refused():
-    installed()
-    done = sh("openclaw gateway install --system --user claw; echo status $?", root=True, check=False)
-    contains(done.stdout + done.stderr, "runs this gateway already")
-    contains(done.stdout, "status 1")
-    sh(f"cp {UNITS}/{UNIT} /etc/systemd/system/{UNIT}; systemctl daemon-reload", root=True)
-    text = sh("openclaw gateway status 2>&1")
-    contains(text, "Other gateway-like services detected")
-    contains(text, f"unit: /etc/systemd/system/{UNIT}")
-    extra = json.loads(sh("openclaw gateway status --json"))["extraServices"]
-    equal([(one["label"], one["scope"]) for one in extra], [(UNIT, "system")], "extraServices")
-    sh(f"rm /etc/systemd/system/{UNIT}; systemctl daemon-reload", root=True)
