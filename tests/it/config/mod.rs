@@ -2,7 +2,6 @@
 //! the secrets it refers to.
 
 mod broken;
-mod canary;
 mod commands;
 mod edits;
 mod live;

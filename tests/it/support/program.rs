@@ -152,7 +152,7 @@ pub fn command(home: &Path) -> Command {
     command
 }
 
-pub fn free_port() -> u16 {
+fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
