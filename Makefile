@@ -4,7 +4,7 @@ RELEASE := $(TARGET)/release/openclaw
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
 .DEFAULT_GOAL := list
-.PHONY: list run build test it check clients conformance bench deb dist macos fuzz snapshots clean
+.PHONY: list run build test it check clients conformance bench deb dist packages macos fuzz snapshots clean
 
 list: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -56,6 +56,10 @@ deb: ## the Debian package, in the build output under deb/
 
 dist: ## an archive for other systems, in the build output under dist/
 	@packaging/dist
+
+packages: ## tests of the package and the archive, and of the package's life on a real systemd
+	tests/package/run
+	OPENCLAW_DEB=$$(echo $(abspath $(TARGET))/deb/openclaw_*.deb) tests/systemd/run package
 
 macos: ## the release binary for macOS on ARM, linked on Linux
 	@packaging/macos/build release

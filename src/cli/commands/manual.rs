@@ -136,6 +136,8 @@ fn file_page(table: &Table) -> Roff {
     let mut page = Roff::new();
     let source = format!("openclaw {VERSION}");
     page.control("TH", ["OPENCLAW.JSON", "5", "", source.as_str(), MANUAL]);
+    // Lists of values have few places to break at and cannot be justified.
+    page.control("ad", ["l"]);
     page.control("SH", ["NAME"])
         .text([roman("openclaw.json - configuration of the openclaw gateway")]);
     page.control("SH", ["SYNOPSIS"]).text([italic("~/.openclaw/openclaw.json")]);

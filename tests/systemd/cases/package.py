@@ -1,16 +1,15 @@
 """The Debian package's whole life, on a machine that has never seen the gateway.
 
-$OPENCLAW_DEB names the package; without it the package is built.
+$OPENCLAW_DEB names the package; without it these cases are left out.
 """
 
-import functools
 import json
 import os
 import re
 import subprocess
 
 from machine import (
-    GOOD, HERE, LAB, SOCKET, UNIT, UNITS, Knocks, case, contains, equal, knock, lab, network, refused, sh, shown, until,
+    GOOD, LAB, SOCKET, UNIT, UNITS, Knocks, case, contains, equal, knock, lab, network, refused, sh, shown, until,
     write_config
 )
 
@@ -18,12 +17,6 @@ APT = "apt-get -qy -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io --no-
 # A busy host unpacks slowly; nothing here is about how fast that is.
 PATIENCE = 900
 DROP_INS = "/etc/systemd/system/openclaw-gateway.service.d"
-
-
-@functools.cache
-def package():
-    return os.environ.get("OPENCLAW_DEB") or subprocess.run(
-        [HERE.parent.parent / "packaging/deb"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def higher(version):
@@ -34,7 +27,7 @@ def higher(version):
 
 def install():
     sh("systemctl --user disable --now openclaw-gateway.socket openclaw-gateway.service; rm -rf ~/.openclaw", check=False)
-    lab("cp", package(), "/var/tmp/openclaw.deb", "644")
+    lab("cp", os.environ["OPENCLAW_DEB"], "/var/tmp/openclaw.deb", "644")
     # The index of all manual pages is none of our business.
     sh("dpkg --purge openclaw; rm -rf /var/lib/openclaw /etc/openclaw /var/lib/man-db/auto-update " + DROP_INS,
        check=False, root=True, timeout=PATIENCE)
