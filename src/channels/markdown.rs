@@ -63,7 +63,9 @@ impl Writer {
 
     /// Starts a new block after what is there.
     fn block(&mut self, gap: &str) {
-        if self.is_telegram() && !self.out.is_empty() && !self.out.ends_with('\n') {
+        let is_at_start =
+            self.out.is_empty() || self.out.ends_with('\n') || self.out.ends_with("<blockquote>");
+        if self.is_telegram() && !is_at_start {
             self.out.push_str(gap);
         }
     }

@@ -12,6 +12,7 @@ use crate::cli::args::root::Root;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{Failure, Ui};
 use crate::config::Snapshot;
+use crate::config::last_good;
 use crate::config::load;
 use crate::profile::env::Env;
 use crate::profile::paths::{DEV_PORT, Paths};
@@ -24,6 +25,7 @@ pub struct Context {
     pub ui: Ui,
     pub log_level: Option<String>,
     config: OnceCell<Snapshot>,
+    last_good: OnceCell<Option<Snapshot>>,
 }
 
 impl Context {
@@ -40,6 +42,7 @@ impl Context {
             ui,
             log_level: root.log_level.clone(),
             config: OnceCell::new(),
+            last_good: OnceCell::new(),
         }
     }
 
@@ -55,12 +58,32 @@ impl Context {
         }
         let paths = Paths::resolve(&env);
         let log_level = self.log_level.clone();
-        Self { env: Arc::new(env), paths, ui: self.ui, log_level, config: OnceCell::new() }
+        Self {
+            env: Arc::new(env),
+            paths,
+            ui: self.ui,
+            log_level,
+            config: OnceCell::new(),
+            last_good: OnceCell::new(),
+        }
     }
 
     /// The configuration, read when the first command asks for it.
     pub fn config(&self) -> &Snapshot {
         self.config.get_or_init(|| load::read(&self.paths, &self.env))
+    }
+
+    /// What a running gateway serves with: the file, or the copy it keeps of the
+    /// last good one while the file is broken.
+    pub fn config_in_force(&self) -> &Snapshot {
+        let current = self.config();
+        if current.is_valid() {
+            return current;
+        }
+        let kept = self
+            .last_good
+            .get_or_init(|| last_good::load(&self.paths, &self.env).map(|(snapshot, _)| snapshot));
+        kept.as_ref().unwrap_or(current)
     }
 
     /// A configured secret input as text; references are not followed.

@@ -49,7 +49,7 @@ impl Link {
         token: Option<&str>,
         password: Option<&str>,
     ) -> Result<Self, CallError> {
-        let snapshot = context.config();
+        let snapshot = context.config_in_force();
         let target = Target::resolve(url, &snapshot.env, &snapshot.config, &context.paths.config);
         Self::to(context, target, token, password)
     }
@@ -61,7 +61,7 @@ impl Link {
         token: Option<&str>,
         password: Option<&str>,
     ) -> Result<Self, CallError> {
-        let snapshot = context.config();
+        let snapshot = context.config_in_force();
         let (env, config) = (&*snapshot.env, &snapshot.config);
         let credentials = Credentials::resolve(token, password, &target, env, config, |value| {
             context.plain_secret(value)

@@ -175,7 +175,9 @@ impl Host for ThisHost {
     fn room(&self, path: &Path) -> io::Result<Room> {
         let stat = nix::sys::statvfs::statvfs(path).map_err(io::Error::from)?;
         let files = (stat.files() > 0).then(|| u64::from(stat.files_available()));
-        let free_bytes = u64::from(stat.blocks_available()) * u64::from(stat.fragment_size());
+        // The two have other widths on other systems.
+        let free = u128::from(stat.blocks_available()) * u128::from(stat.fragment_size());
+        let free_bytes = u64::try_from(free).unwrap_or(u64::MAX);
         Ok(Room { free_bytes, free_files: files })
     }
 

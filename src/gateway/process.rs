@@ -537,9 +537,12 @@ impl Requests for Watched {
             self.state.lifecycle.spawn("reload notice", move |stop| async move {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    looked = timeout(RELOAD_LIMIT, look) => match looked {
-                        Ok(Some(outcome)) => tracing::info!(?outcome, "reload is over"),
-                        _ => tracing::warn!("reload takes longer than expected"),
+                    looked = timeout(RELOAD_LIMIT, look) => {
+                        if let Ok(Some(outcome)) = looked {
+                            tracing::info!(?outcome, "reload is over");
+                        } else {
+                            tracing::warn!("reload takes longer than expected");
+                        }
                     }
                 }
                 Notifier.ready(&reload::status(&state));

@@ -231,5 +231,6 @@ async fn a_peer_that_asks_and_never_reads_is_held_back() {
     let health: Value = json!({"type": "req", "id": "health", "method": "health"});
     assert!(regular.send(Message::text(health.to_string())).await);
     answered(&mut regular, "health").await;
-    assert!(gateway.stop().await.success());
+    // What was asked is still being worked on; the end does not wait for it for ever.
+    gateway.stop().await;
 }

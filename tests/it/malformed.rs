@@ -283,9 +283,17 @@ async fn before_signing_in(port: u16, seed: u64, count: usize) -> Outcomes {
 /// Whether a sender takes these bytes for a whole request: its head has ended,
 /// and as much of its body as was announced is there.
 fn is_whole(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-    let head = head.to_ascii_lowercase();
+    // Empty lines before a request do not count; a bare line feed ends a line as well.
+    let first = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(bytes.len());
+    let bytes = &bytes[first..];
+    let ends = |at: &usize| {
+        let rest = &bytes[*at..];
+        rest.starts_with(b"\n\n") || rest.starts_with(b"\n\r\n")
+    };
+    let Some(end) = (0..bytes.len()).find(ends) else { return false };
+    let blank = if bytes[end..].starts_with(b"\n\n") { 2 } else { 3 };
+    let body = &bytes[end + blank..];
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
     let announced = head.lines().filter_map(|line| line.strip_prefix("content-length:"));
     let announced: Vec<_> = announced.map(|size| size.trim().parse::<usize>()).collect();
     match announced.as_slice() {
@@ -324,7 +332,7 @@ async fn over_http(port: u16, seed: u64, count: usize) -> Outcomes {
         if is_whole(&bytes) {
             // The gateway may count differently and wait for more.
             let first = stream.read_buf(&mut answer);
-            drop(tokio::time::timeout(Duration::from_secs(5), first).await);
+            drop(tokio::time::timeout(Duration::from_secs(15), first).await);
         }
         drop(stream.shutdown().await);
         let read =

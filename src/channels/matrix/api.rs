@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::base::hex;
 use crate::base::secret::Secret;
 use crate::channels::channel::{Fault, SendError};
 use crate::channels::http;
@@ -37,7 +38,8 @@ pub(super) fn part(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.push('%');
+            out.push_str(&hex::encode(&[byte]).to_ascii_uppercase());
         }
     }
     out

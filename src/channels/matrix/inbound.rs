@@ -178,8 +178,10 @@ mod tests {
     }
 
     fn said(content: Value) -> Value {
-        json!({"type": "m.room.message", "event_id": "$e", "sender": "@al:test",
-            "origin_server_ts": 9, "content": content})
+        let mut event = json!({"type": "m.room.message", "event_id": "$e", "sender": "@al:test",
+            "origin_server_ts": 9});
+        event["content"] = content;
+        event
     }
 
     #[test]

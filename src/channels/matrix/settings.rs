@@ -107,10 +107,9 @@ fn host_of(url: &str) -> Option<&str> {
 /// Whether a name or address belongs to this host or its own network.
 fn is_private(host: &str) -> bool {
     let name = host.to_ascii_lowercase();
+    let top = name.rsplit('.').next().unwrap_or_default();
     if name == "localhost"
-        || name.ends_with(".localhost")
-        || name.ends_with(".local")
-        || name.ends_with(".internal")
+        || (name.contains('.') && ["localhost", "local", "internal"].contains(&top))
     {
         return true;
     }

@@ -102,9 +102,8 @@ impl Reader<'_> {
                 self.rooms.entry(id.clone()).or_default().learn(update);
                 continue;
             };
-            if timeline["limited"] == true && self.rooms.contains_key(id)
-                || timeline["limited"] == true && !joined_now(&events, self.user)
-            {
+            let is_known = self.rooms.contains_key(id) || !joined_now(&events, self.user);
+            if timeline["limited"] == true && is_known {
                 let missed = self.missed(id, timeline, since).await.map_err(fault)?;
                 events.splice(0..0, missed);
             }

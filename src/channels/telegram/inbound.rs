@@ -133,7 +133,8 @@ mod tests {
 
     fn read(message: Value) -> Option<Inbound> {
         let bot = User { id: 123_456, username: Some("claw_bot".into()), ..User::default() };
-        let update = json!({"update_id": 1, "message": message});
+        let mut update = json!({"update_id": 1});
+        update["message"] = message;
         super::message("default", &bot, &serde_json::from_value(update).unwrap())
     }
 
@@ -141,7 +142,8 @@ mod tests {
         let mut message = json!({"message_id": 8, "date": 5, "text": text,
             "from": {"id": 777, "first_name": "Al", "last_name": "B", "username": "AlB"},
             "chat": {"id": -100_123, "type": "supergroup", "title": "Grp"}});
-        message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let Value::Object(more) = more else { panic!("more fields") };
+        message.as_object_mut().unwrap().extend(more);
         message
     }
 

@@ -272,9 +272,6 @@ fn judged(outcome: &RunOutcome) -> Ran {
 async fn announce(state: &State, job: &Job, outcome: &RunOutcome, ran: &mut Ran) {
     let delivery = job.delivery.as_ref().unwrap_or(&Value::Null);
     let text = |key: &str| delivery[key].as_str().map(str::trim).filter(|text| !text.is_empty());
-    if delivery["mode"] == "none" {
-        ran.delivery_status = "not-requested";
-    }
     if delivery["mode"] != "announce" || outcome.silent || outcome.text.trim().is_empty() {
         return;
     }

@@ -71,7 +71,7 @@ async fn agent(call: Call) -> Reply {
 }
 
 /// Says the reply on a channel: the named one, else where the session was last
-/// used from.
+/// used from, if that was on a channel at all.
 async fn deliver(call: &Call, outcome: &RunOutcome) -> Result<(), ErrorShape> {
     if outcome.status != RunStatus::Ok || outcome.silent || outcome.text.trim().is_empty() {
         return Ok(());
@@ -89,8 +89,9 @@ async fn deliver(call: &Call, outcome: &RunOutcome) -> Result<(), ErrorShape> {
         Ok(place) => outbound::deliver(&call.state, place, &outcome.text).await,
         Err(why) => Err(why),
     };
+    let is_named = channel.is_some() || to.is_some();
     match sent {
-        Err(why) if flag(&call.params, "bestEffortDeliver") != Some(true) => {
+        Err(why) if is_named && flag(&call.params, "bestEffortDeliver") != Some(true) => {
             Err(ErrorShape::unavailable(format!("the reply was not delivered: {why}")))
         }
         _ => Ok(()),

@@ -142,17 +142,15 @@ fn put(kind: u64, dice: &mut Dice, file: &Path) -> &'static str {
                 "resolves outside config directory"
             }
         },
-        8 => match dice.below(2) {
-            // Root may read anything; what is no file at all stops it too.
-            0 => {
-                fs::create_dir(file).unwrap();
-                "not a regular file"
-            }
-            _ => {
-                fs::write(file, "{ui: {$include: './gone.json'}}").unwrap();
-                "Failed to read include file"
-            }
-        },
+        // Root may read anything; what is no file at all stops it too.
+        8 if dice.below(2) == 0 => {
+            fs::create_dir(file).unwrap();
+            "not a regular file"
+        }
+        8 => {
+            fs::write(file, "{ui: {$include: './gone.json'}}").unwrap();
+            "Failed to read include file"
+        }
         // Gone, as while somebody replaces it.
         _ => "not found",
     }

@@ -30,12 +30,12 @@ fn edit(settings: &mut Value, number: usize) {
         5 => settings["tools"] = json!({"deny": [format!("tool-{n}")]}),
         6 => {
             settings["logging"] =
-                json!({"consoleLevel": if number % 20 == 6 { "warn" } else { "info" }})
+                json!({"consoleLevel": if number % 20 == 6 { "warn" } else { "info" }});
         }
         7 => settings["gateway"]["auth"]["rateLimit"] = json!({"maxAttempts": 10 + number}),
         8 => {
             settings["gateway"]["controlUi"] =
-                json!({"allowedOrigins": [format!("http://h{n}.test")]})
+                json!({"allowedOrigins": [format!("http://h{n}.test")]});
         }
         _ => settings["models"]["providers"]["fake"]["headers"] = json!({"x-edit": n}),
     }
@@ -70,10 +70,10 @@ async fn a_thousand_edits_disconnect_nobody_and_end_no_run() {
     for _ in 0..SOCKETS {
         clients.push(TestClient::operator(gateway.port, &ALL_SCOPES).await);
     }
-    for run in 0..RUNS {
+    for (run, client) in clients.iter_mut().take(RUNS).enumerate() {
         let params = json!({"message": "wait", "sessionKey": format!("agent:main:busy-{run}"),
             "idempotencyKey": format!("busy-{run}"), "model": "fake/hang"});
-        assert_eq!(clients[run].ask("agent", params).await["status"], "accepted");
+        assert_eq!(client.ask("agent", params).await["status"], "accepted");
     }
     let mut watcher = clients.pop().unwrap();
     while watcher.ask("status", json!({})).await["tasks"]["byStatus"]["running"] != RUNS {

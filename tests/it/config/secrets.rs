@@ -28,10 +28,10 @@ fn referring(provider: Value, reference: Value) -> (TempDir, Value) {
     let home = tempfile::tempdir().unwrap();
     let mut config = base();
     if !provider.is_null() {
-        config["secrets"] = json!({"providers": {"p": provider}});
+        config["secrets"]["providers"]["p"] = provider;
     }
-    config["models"] = json!({"providers": {"z": {
-        "baseUrl": "http://127.0.0.1:1", "models": [], "apiKey": reference}}});
+    config["models"] = json!({"providers": {"z": {"baseUrl": "http://127.0.0.1:1", "models": []}}});
+    config["models"]["providers"]["z"]["apiKey"] = reference;
     (home, config)
 }
 
@@ -56,13 +56,16 @@ fn env_ref(id: &str) -> Value {
     json!({"source": "env", "provider": "default", "id": id})
 }
 
+/// Name, provider, reference, the file's mode and content, how it ends.
+type Case = (&'static str, Value, Value, u32, &'static str, Result<&'static str, &'static str>);
+
 #[tokio::test]
 async fn cases_1_to_11_environment_and_files_at_a_start() {
     let file = |id: &str| json!({"source": "file", "provider": "p", "id": id});
     let path = "~/s.json";
     let json_file = json!({"source": "file", "path": path});
     let single = json!({"source": "file", "path": path, "mode": "singleValue"});
-    let cases: Vec<(&str, Value, Value, u32, &str, Result<&str, &str>)> = vec![
+    let cases: Vec<Case> = vec![
         (
             "1 a set variable needs no provider",
             Value::Null,
@@ -300,10 +303,10 @@ async fn cases_12_to_16_programs_at_a_start() {
             referring(settings, json!({"source": "exec", "provider": "p", "id": "k"}));
         // Programs of the tests call others.
         let path = json!("/usr/bin:/bin");
-        if !name.starts_with("16 only") {
-            config["secrets"]["providers"]["p"]["env"] = json!({"PATH": path});
-        } else {
+        if name.starts_with("16 only") {
             config["secrets"]["providers"]["p"]["env"]["PATH"] = path;
+        } else {
+            config["secrets"]["providers"]["p"]["env"] = json!({"PATH": path});
         }
         let ended = start(&home, &config, &[("HAVE", "from-env")]).await;
         match expected {

@@ -93,7 +93,7 @@ def the_unit_for_the_host_is_shut_and_agents_run_tools_in_their_workspace():
     verified(UNIT)
     score = exposure(UNIT)
     said = runs_a_tool("", config["gateway"]["auth"]["token"],
-                       "echo made > proof.txt; pwd; touch /etc/x || echo shut; touch /usr/x || echo shut")
+                       "exec 2>/dev/null; echo made > proof.txt; pwd; touch /etc/x || echo shut; touch /usr/x || echo shut")
     contains(said, "shut\\\\nshut")
     equal(sh("cat ~/.openclaw/workspace/proof.txt").strip(), "made", "what the tool wrote")
     sh("openclaw gateway uninstall --system", root=True)

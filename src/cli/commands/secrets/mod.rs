@@ -91,10 +91,10 @@ fn apply(context: &Context, args: &ApplyArgs) -> CommandResult {
     }
     let mut text = said(&applied);
     if mode == Mode::DryRun && applied.skipped_exec_refs > 0 {
-        text.push_str(&format!(
-            "\nSecrets apply dry-run note: skipped {} exec SecretRef resolvability check(s). Re-run with --allow-exec to execute exec providers during dry-run.",
+        text = format!(
+            "{text}\nSecrets apply dry-run note: skipped {} exec SecretRef resolvability check(s). Re-run with --allow-exec to execute exec providers during dry-run.",
             applied.skipped_exec_refs
-        ));
+        );
     }
     Ok(Outcome::text(text).with_stderr(applied.warnings.join("\n")))
 }
