@@ -81,7 +81,8 @@ fn hide_line(line: &str) -> String {
         let (before, after) = (&rest[..sign], &rest[sign + 1..]);
         out.push_str(&rest[..=sign]);
         rest = after;
-        let start = before.rfind(|c| !is_name(c)).map_or(0, |at| at + 1);
+        let mut letters = before.char_indices();
+        let start = letters.rfind(|(_, c)| !is_name(*c)).map_or(0, |(at, c)| at + c.len_utf8());
         if !is_secret_name(&before[start..]) {
             continue;
         }
@@ -119,6 +120,7 @@ mod tests {
             hide("A_TOKEN='a b' C_KEY=x D=1 \"E_SECRET=y z\"\n"),
             "A_TOKEN='[hidden]' C_KEY=[hidden] D=1 \"E_SECRET=[hidden]\"\n"
         );
+        assert_eq!(hide("# größe=1 éA_TOKEN=x\n"), "# größe=1 éA_TOKEN=[hidden]\n");
         assert!(of_file(Path::new("/n"), None, b"a\n").starts_with("--- /dev/null\n+++ /n\n"));
     }
 }
