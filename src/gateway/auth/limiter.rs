@@ -4,6 +4,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config::schema::gateway::RateLimit;
 
@@ -37,6 +40,9 @@ impl Limiters {
 
 /// Counts failures by address. Holds at most [`MAX_ADDRESSES`] of them; when
 /// full, the ones that expire first make room.
+///
+/// It goes by the monotonic clock: setting the host's time neither lifts a
+/// lockout nor prolongs it.
 #[derive(Debug)]
 pub struct Limiter {
     rules: RateLimit,
@@ -47,9 +53,16 @@ const MAX_ADDRESSES: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct Record {
-    /// Milliseconds since the Unix epoch, oldest first.
-    failures: Vec<u64>,
-    locked_until: u64,
+    /// Oldest first.
+    failures: Vec<Instant>,
+    locked_until: Option<Instant>,
+}
+
+impl Record {
+    fn counts(&self, window: Duration, now: Instant) -> bool {
+        self.locked_until.is_some_and(|until| until > now)
+            || self.failures.last().is_some_and(|&last| now.duration_since(last) < window)
+    }
 }
 
 impl Limiter {
@@ -57,37 +70,35 @@ impl Limiter {
         Self { rules, seen: Mutex::default() }
     }
 
-    /// Milliseconds until the next try is allowed, if it is not allowed now.
-    pub fn locked_for(&self, guess: Guess, ip: IpAddr, now: u64) -> Option<u64> {
+    /// How long until the next try is allowed, if it is not allowed now.
+    pub fn locked_for(&self, guess: Guess, ip: IpAddr) -> Option<Duration> {
         if self.exempt(ip) {
             return None;
         }
         let seen = self.seen.lock().expect("no code panics while counting");
-        let until = seen.get(&(guess, ip))?.locked_until;
-        until.checked_sub(now).filter(|&left| left > 0)
+        let until = seen.get(&(guess, ip))?.locked_until?;
+        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
     /// Notes a wrong guess.
-    pub fn failed(&self, guess: Guess, ip: IpAddr, now: u64) {
+    pub fn failed(&self, guess: Guess, ip: IpAddr) {
         if self.exempt(ip) {
             return;
         }
+        let now = Instant::now();
+        let window = Duration::from_millis(self.rules.window_ms);
         let mut seen = self.seen.lock().expect("no code panics while counting");
         if seen.len() >= MAX_ADDRESSES {
-            let window = self.rules.window_ms;
-            seen.retain(|_, record| {
-                record.locked_until > now
-                    || record.failures.last().is_some_and(|&last| last + window > now)
-            });
+            seen.retain(|_, record| record.counts(window, now));
             if seen.len() >= MAX_ADDRESSES {
                 seen.clear();
             }
         }
         let record = seen.entry((guess, ip)).or_default();
-        record.failures.retain(|&at| at + self.rules.window_ms > now);
+        record.failures.retain(|&at| now.duration_since(at) < window);
         record.failures.push(now);
         if record.failures.len() >= self.rules.max_attempts as usize {
-            record.locked_until = now + self.rules.lockout_ms;
+            record.locked_until = now.checked_add(Duration::from_millis(self.rules.lockout_ms));
             record.failures.clear();
         }
     }
@@ -104,37 +115,43 @@ impl Limiter {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     const FAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9));
     const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const GUESS: Guess = Guess::SharedSecret;
 
-    #[test]
-    fn the_eleventh_try_is_refused_until_the_lockout_ends() {
+    #[tokio::test(start_paused = true)]
+    async fn the_eleventh_try_is_refused_until_the_lockout_ends() {
         let limiter = Limiter::new(RateLimit::default());
         for n in 0..10 {
-            assert_eq!(limiter.locked_for(GUESS, FAR, n), None, "try {n}");
-            limiter.failed(GUESS, FAR, n);
+            assert_eq!(limiter.locked_for(GUESS, FAR), None, "try {n}");
+            limiter.failed(GUESS, FAR);
         }
-        assert_eq!(limiter.locked_for(GUESS, FAR, 10), Some(299_999));
-        assert_eq!(limiter.locked_for(Guess::DeviceToken, FAR, 10), None);
-        assert_eq!(limiter.locked_for(GUESS, FAR, 300_009), None);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(limiter.locked_for(GUESS, FAR), Some(Duration::from_millis(299_999)));
+        assert_eq!(limiter.locked_for(Guess::DeviceToken, FAR), None);
+        advance(Duration::from_millis(299_999)).await;
+        assert_eq!(limiter.locked_for(GUESS, FAR), None);
     }
 
-    #[test]
-    fn old_failures_and_a_success_do_not_count() {
+    #[tokio::test(start_paused = true)]
+    async fn old_failures_and_a_success_do_not_count() {
         let limiter = Limiter::new(RateLimit::default());
         for n in 0..30 {
-            limiter.failed(GUESS, FAR, n * 10_000);
-            assert_eq!(limiter.locked_for(GUESS, FAR, n * 10_000), None, "try {n}");
+            limiter.failed(GUESS, FAR);
+            assert_eq!(limiter.locked_for(GUESS, FAR), None, "try {n}");
+            advance(Duration::from_secs(10)).await;
         }
+        advance(Duration::from_secs(60)).await;
         for _ in 0..9 {
-            limiter.failed(GUESS, FAR, 1_000_000);
+            limiter.failed(GUESS, FAR);
         }
         limiter.succeeded(GUESS, FAR);
-        limiter.failed(GUESS, FAR, 1_000_001);
-        assert_eq!(limiter.locked_for(GUESS, FAR, 1_000_002), None);
+        limiter.failed(GUESS, FAR);
+        assert_eq!(limiter.locked_for(GUESS, FAR), None);
     }
 
     #[test]
@@ -143,10 +160,10 @@ mod tests {
         assert!(limiters.direct.is_none());
         let lenient = Limiter::new(RateLimit::default());
         for _ in 0..10 {
-            lenient.failed(GUESS, HOME, 1);
-            limiters.browser.failed(GUESS, HOME, 1);
+            lenient.failed(GUESS, HOME);
+            limiters.browser.failed(GUESS, HOME);
         }
-        assert_eq!(lenient.locked_for(GUESS, HOME, 2), None);
-        assert!(limiters.browser.locked_for(GUESS, HOME, 2).is_some());
+        assert_eq!(lenient.locked_for(GUESS, HOME), None);
+        assert!(limiters.browser.locked_for(GUESS, HOME).is_some());
     }
 }

@@ -133,23 +133,21 @@ pub fn authenticate(
         Mode::Token | Mode::Password => {
             let limiters = state.limiters.load();
             let limiter = limiters.direct.as_ref();
-            let limited = limiter.map(|limiter| {
-                (limiter, client_ip(prepared, remote, headers), state.clock.now_ms())
-            });
-            if let Some((limiter, ip, now)) = limited
-                && let Some(left) = limiter.locked_for(Guess::SharedSecret, ip, now)
+            let limited = limiter.map(|limiter| (limiter, client_ip(prepared, remote, headers)));
+            if let Some((limiter, ip)) = limited
+                && let Some(left) = limiter.locked_for(Guess::SharedSecret, ip)
             {
                 return Err(reply::locked_out(left));
             }
             let bearer = bearer(headers).ok_or_else(reply::unauthorized)?;
             if matches_secret(&settings, bearer) {
-                if let Some((limiter, ip, _)) = limited {
+                if let Some((limiter, ip)) = limited {
                     limiter.succeeded(Guess::SharedSecret, ip);
                 }
                 return Ok(Caller::all(Principal::Secret(Sha256::digest(bearer).into())));
             }
-            if let Some((limiter, ip, now)) = limited {
-                limiter.failed(Guess::SharedSecret, ip, now);
+            if let Some((limiter, ip)) = limited {
+                limiter.failed(Guess::SharedSecret, ip);
             }
             Err(reply::unauthorized())
         }

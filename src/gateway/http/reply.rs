@@ -4,6 +4,8 @@
 //! authentication everywhere, the gateway's for scopes, tools and sessions,
 //! and plain text for paths and methods.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -77,13 +79,14 @@ pub fn unauthorized() -> Answer {
 }
 
 /// Too many wrong secrets; says when to come back.
-pub fn locked_out(left_ms: u64) -> Answer {
+pub fn locked_out(left: Duration) -> Answer {
+    let whole_seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     let mut answer = openai_error(
         StatusCode::TOO_MANY_REQUESTS,
         "Too many failed authentication attempts. Please try again later.",
         "rate_limited",
     );
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(left_ms.div_ceil(1000)));
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds));
     answer
 }
 

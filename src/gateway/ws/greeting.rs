@@ -206,7 +206,7 @@ impl Gate<'_> {
         }
         let (limiter, ip) = self.limiter();
         if let Some(limiter) = limiter
-            && limiter.locked_for(Guess::SharedSecret, ip, self.now).is_some()
+            && limiter.locked_for(Guess::SharedSecret, ip).is_some()
         {
             return Err(Refusal::RateLimited);
         }
@@ -217,7 +217,7 @@ impl Gate<'_> {
         match (&proven, limiter) {
             (Ok(_), Some(limiter)) => limiter.succeeded(Guess::SharedSecret, ip),
             (Err(refusal), Some(limiter)) if refusal.is_a_guess() => {
-                limiter.failed(Guess::SharedSecret, ip, self.now);
+                limiter.failed(Guess::SharedSecret, ip);
             }
             _ => {}
         }
@@ -375,7 +375,7 @@ impl Gate<'_> {
         let Some(candidate) = candidate else { return Err(refusal) };
         let (limiter, ip) = self.limiter();
         if let Some(limiter) = limiter
-            && limiter.locked_for(Guess::DeviceToken, ip, self.now).is_some()
+            && limiter.locked_for(Guess::DeviceToken, ip).is_some()
         {
             return Err(Refusal::RateLimited);
         }
@@ -384,7 +384,7 @@ impl Gate<'_> {
         });
         match (accepted, limiter) {
             (true, Some(limiter)) => limiter.succeeded(Guess::DeviceToken, ip),
-            (false, Some(limiter)) => limiter.failed(Guess::DeviceToken, ip, self.now),
+            (false, Some(limiter)) => limiter.failed(Guess::DeviceToken, ip),
             _ => {}
         }
         match (accepted, explicit) {

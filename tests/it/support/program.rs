@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +19,9 @@ use tokio::process::{Child, Command};
 
 /// Shared secret of every gateway that the tests start.
 pub const TOKEN: &str = "test-token-abc123";
+
+/// Below what any kernel takes for outgoing connections.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -152,8 +157,26 @@ pub fn command(home: &Path) -> Command {
     command
 }
 
+/// A port that nobody else gets before the gateway binds it: the kernel gives
+/// outgoing connections of other tests only numbers above [`PORTS`], and no
+/// number is handed out twice.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let size = PORTS.end - PORTS.start;
+    let first = u16::try_from(std::process::id() % u32::from(size)).unwrap();
+    for _ in 0..size {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + (first + step) % size;
+        let is_free = |host| TcpListener::bind((host, port)).is_ok();
+        if is_free("127.0.0.1") && (is_free("::1") || !has_ipv6()) {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
+}
+
+fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
 }
 
 /// Lays `over` onto `base`, object by object; null takes a key away.

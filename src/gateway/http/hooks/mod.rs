@@ -81,7 +81,7 @@ impl Hooks {
             return Err(reply::method_not_allowed("POST"));
         }
         let now = state.clock.now_ms();
-        self.check_token(settings, asked, now)?;
+        self.check_token(settings, asked)?;
         let name = asked.path.trim_matches('/');
         if name.is_empty() {
             return Err(reply::not_found());
@@ -106,7 +106,7 @@ impl Hooks {
     }
 
     /// A good token is served even while its address is throttled.
-    fn check_token(&self, settings: &Settings, asked: &Asked<'_>, now: u64) -> Result<(), Answer> {
+    fn check_token(&self, settings: &Settings, asked: &Asked<'_>) -> Result<(), Answer> {
         let ip = asked.remote.ip().to_canonical();
         let shown =
             caller::bearer(asked.headers).or_else(|| header(asked.headers, "x-openclaw-token"));
@@ -114,12 +114,12 @@ impl Hooks {
             self.throttle.succeeded(Guess::HookToken, ip);
             return Ok(());
         }
-        if self.throttle.locked_for(Guess::HookToken, ip, now).is_some() {
+        if self.throttle.locked_for(Guess::HookToken, ip).is_some() {
             let mut answer = reply::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
             return Err(answer);
         }
-        self.throttle.failed(Guess::HookToken, ip, now);
+        self.throttle.failed(Guess::HookToken, ip);
         Err(reply::text(StatusCode::UNAUTHORIZED, "Unauthorized"))
     }
 
