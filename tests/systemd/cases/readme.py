@@ -2,7 +2,7 @@
 
 import re
 
-from machine import GOOD, HERE, case, contains, fresh, http, knock, lab, network, refused, sh, until
+from machine import HERE, case, contains, fresh, http, knock, lab, network, refused, serving, sh
 
 
 def commands():
@@ -20,7 +20,7 @@ def the_operate_section_can_be_followed_word_by_word():
         if command == "sudo reboot":
             lab("reboot")
             with network():
-                until(lambda: knock(5), 30, "after the reboot")
+                serving()
             seen.append("reboot")
             continue
         text = sh(f"({command}) 2>&1")
@@ -30,7 +30,7 @@ def the_operate_section_can_be_followed_word_by_word():
             contains(text, "RPC probe: ok")
         with network():
             if seen[-1] in ("install", "restart", "start"):
-                knock(5)
+                knock()
                 contains(http("/readyz"), "200 OK")
             if seen[-1] in ("stop", "uninstall") and not refused():
                 raise AssertionError(f"{command}: the port is still open")

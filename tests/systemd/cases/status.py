@@ -3,7 +3,7 @@
 import json
 import re
 
-from machine import GOOD, case, contains, equal, installed, sh, write_config
+from machine import GOOD, HERE, case, contains, equal, installed, sh, write_config
 
 
 @case(guarantee=17)
@@ -44,3 +44,11 @@ def the_exit_code_tells_the_state():
     codes.append(code())
     write_config(GOOD)
     equal(codes, ["0", "1", "3", "4"], "running, blocked, stopped, no service")
+
+
+@case(guarantee=23)
+def exit_codes_are_in_the_help_and_in_the_manual_page():
+    page = sh("d=$(mktemp -d) && openclaw __man $d && cat $d/openclaw-gateway-run.1")
+    for text in (sh("openclaw gateway run --help"), page, (HERE.parent.parent / "docs/service.md").read_text()):
+        for code in ("75", "78", "79"):
+            contains(text, code)
