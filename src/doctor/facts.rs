@@ -91,7 +91,11 @@ impl<'h> Facts<'h> {
     /// The service that this profile's gateway has: the user's, else the host's.
     pub fn service(&self) -> &Service {
         let own = || self.user_service();
-        if own().is_installed() && !(self.vendor_only() && self.system_service().is_some()) {
+        let replaced = || {
+            self.vendor_only() && self.system_service().is_some()
+                || own().rests() && self.system_service().is_some_and(|other| !other.rests())
+        };
+        if own().is_installed() && !replaced() {
             return own();
         }
         self.system_service().filter(|service| service.is_installed()).unwrap_or_else(own)

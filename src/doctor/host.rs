@@ -85,7 +85,8 @@ pub trait Host: fmt::Debug {
             let units = self.system_path("etc/systemd/system");
             Places { units, linger: self.system_path("var/lib/systemd/linger"), ..places }
         } else {
-            Places { linger: self.system_path("var/lib/systemd/linger"), ..places }
+            let vendor = self.system_path("usr/lib/systemd/user");
+            Places { vendor, linger: self.system_path("var/lib/systemd/linger"), ..places }
         }
     }
 

@@ -20,6 +20,8 @@ mod bed;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use crate::doctor::checks::{CHECKS, Check};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Finding, Severity};
@@ -58,6 +60,8 @@ pub struct Examination {
     pub findings: Vec<Found>,
     pub run: usize,
     pub skipped: usize,
+    /// Of the checks that ran.
+    pub sections: BTreeSet<&'static str>,
 }
 
 /// A finding with the check that made it.
@@ -88,6 +92,7 @@ pub fn examine(
         }
         progress(check);
         examination.run += 1;
+        examination.sections.insert(check.section);
         let findings = (check.inspect)(facts);
         examination.findings.extend(findings.into_iter().map(|finding| Found { check, finding }));
     }

@@ -66,16 +66,17 @@ pub fn plan(examination: &Examination, force: Force) -> Vec<&Repair> {
             planned.push(repair);
         }
     }
-    // The forced repair of a file does all that the plain one does.
-    let forced: BTreeSet<PathBuf> = planned
-        .iter()
-        .filter(|repair| repair.gate == Gate::Force)
-        .flat_map(|repair| written(repair))
-        .collect();
-    planned.retain(|repair| {
-        repair.gate == Gate::Force || !written(repair).iter().any(|path| forced.contains(path))
-    });
+    let forced: Vec<&Repair> =
+        planned.iter().copied().filter(|repair| repair.gate == Gate::Force).collect();
+    planned.retain(|repair| repair.gate == Gate::Force || !is_covered(repair, &forced));
     planned
+}
+
+/// Whether one of the forced repairs does all that this plain one does, because
+/// it writes the same file.
+pub fn is_covered(repair: &Repair, forced: &[&Repair]) -> bool {
+    let files: BTreeSet<PathBuf> = forced.iter().flat_map(|forced| written(forced)).collect();
+    written(repair).iter().any(|path| files.contains(path))
 }
 
 fn written(repair: &Repair) -> Vec<PathBuf> {
@@ -95,6 +96,8 @@ pub struct Applied {
     pub after: Examination,
     /// Notes of the writer of the configuration.
     pub notes: Vec<String>,
+    /// The configuration, if it was changed.
+    pub updated: Option<PathBuf>,
 }
 
 /// How often two repairs of one file may wait for each other.
@@ -164,7 +167,7 @@ pub fn apply(
         }
     }
     work.finish();
-    let notes = work.notes;
+    let (notes, updated) = (work.notes, work.updated);
     let facts = Facts::new(host, depth);
     let after = examine(&facts, selection, |_| {});
     let outcomes = before
@@ -173,7 +176,7 @@ pub fn apply(
         .filter(|found| found.finding.repair.is_some())
         .map(|found| (found.clone(), outcome(found, repairs, &failures, &after)))
         .collect();
-    Applied { outcomes, after, notes }
+    Applied { outcomes, after, notes, updated }
 }
 
 /// The repairs of the same checks, made for the files as they are by now.
@@ -223,12 +226,13 @@ struct Work<'h> {
     host: &'h dyn Host,
     record: Record,
     notes: Vec<String>,
+    updated: Option<PathBuf>,
 }
 
 impl<'h> Work<'h> {
     fn new(host: &'h dyn Host) -> Self {
         let record = Record { version: 1, at: host.now_ms(), ..Record::default() };
-        Self { host, record, notes: Vec::new() }
+        Self { host, record, notes: Vec::new(), updated: None }
     }
 
     fn state(&self) -> &'h Path {
@@ -326,8 +330,10 @@ impl<'h> Work<'h> {
         let changes: Vec<&ConfigChange> = changes.collect();
         let env = self.host.env();
         let written = write::update(paths, env, &author, None, Usable::Anything, |current| {
-            Ok(steps::edited(changes, current)?)
+            let text = steps::edited(changes, current)?;
+            Ok(steps::signed(&text, current, self.host.now_ms())?)
         })?;
+        self.updated = Some(file.clone());
         self.record.left(&file, written.snapshot.raw.as_bytes());
         self.notes.extend(written.notes);
         Ok(())

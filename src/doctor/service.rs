@@ -109,6 +109,14 @@ impl Service {
         matches!(self.shown.0.get("ActiveState"), "active" | "reloading")
     }
 
+    /// Whether it neither runs nor would start by itself. Where the manager
+    /// cannot be asked, nobody knows.
+    pub fn rests(&self) -> bool {
+        let (service, socket) = &self.shown;
+        self.unreachable.is_none()
+            && ![service, socket].iter().any(|unit| unit.is_enabled() || unit.is_up())
+    }
+
     pub fn main_pid(&self) -> Option<i32> {
         self.shown.0.get("MainPID").parse().ok().filter(|pid| *pid > 0)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::base::hex;
+use crate::base::{VERSION, clock, hex};
 use crate::config::edit::{self, EditError};
 use crate::config::{Snapshot, legacy, write};
 
@@ -149,6 +149,22 @@ pub fn edited<'c>(
     let mut text = write::source_text(current).to_owned();
     for change in changes {
         text = change.edit(&text, current)?;
+    }
+    Ok(text)
+}
+
+/// The text with a note of who repaired it, where setups leave theirs.
+pub fn signed(text: &str, current: &Snapshot, now_ms: u64) -> Result<String, EditError> {
+    let remote = current.config.gateway.mode.as_deref() == Some("remote");
+    let notes = [
+        ("lastRunAt", json!(clock::iso8601(now_ms))),
+        ("lastRunVersion", json!(VERSION)),
+        ("lastRunCommand", json!("doctor")),
+        ("lastRunMode", json!(if remote { "remote" } else { "local" })),
+    ];
+    let mut text = text.to_owned();
+    for (name, value) in notes {
+        text = edit::set(&text, &["wizard", name].map(str::to_owned), &value)?;
     }
     Ok(text)
 }

@@ -24,7 +24,9 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let mut found = Vec::new();
-    let argv = file.unit().exec_start(&service.specifiers());
+    // What stands beside a package's unit is ours as well.
+    let argv =
+        if file.vendor { service.argv() } else { file.unit().exec_start(&service.specifiers()) };
     let program = std::path::Path::new(
         argv.as_ref().and_then(|argv| argv.first()).map_or("", String::as_str),
     );

@@ -20,6 +20,10 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     let user = facts.user_service();
     let own = user.service.as_ref().filter(|file| !file.vendor || user.shown.0.is_enabled());
     let (Some(own), Some(system)) = (own, facts.system_service()) else { return Vec::new() };
+    // A unit that was taken out of service harms nobody.
+    if user.rests() || system.rests() {
+        return Vec::new();
+    }
     let other = system.service.as_ref().map(|file| file.path.clone()).unwrap_or_default();
     let keep_system = system.is_active() && !user.is_active();
     let retired = if keep_system { user } else { system };

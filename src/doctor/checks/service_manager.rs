@@ -47,7 +47,9 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     if facts.system_service().is_some_and(Service::is_installed) {
         return found;
     }
-    let surroundings = facts.surroundings();
+    // With systemd as its first process, a container or a WSL is a host like others.
+    let booted = host.system_path("run/systemd/system").is_dir();
+    let surroundings = if booted { Surroundings::Host } else { facts.surroundings() };
     let hints = unavailable_hints(surroundings, host.account().uid);
     let advice: Vec<String> = hints.into_iter().map(|hint| hint.text).collect();
     let (message, severity): (String, Severity) = match (err, surroundings) {

@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod units;
+mod vendor;
 
 use std::path::PathBuf;
 

@@ -1,10 +1,11 @@
 //! The comparison for systemd: fragment, drop-ins, and `systemctl show`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::doctor::drift::{Difference, Drift, Label};
+use crate::doctor::drift::{Difference, Drift, Label, vendor};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Repair, Severity};
 use crate::doctor::service::{self, Service, UnitFile};
@@ -20,7 +21,7 @@ use crate::supervise::systemd::unit::Unit;
 use crate::supervise::systemd::words;
 
 /// Mode of unit files: they hold no secrets.
-const UNIT_MODE: u32 = 0o644;
+pub(super) const UNIT_MODE: u32 = 0o644;
 
 /// Variables that say whose gateway it is. Where the caller's shell relocates
 /// the state by hand, the unit is not judged by them.
@@ -45,7 +46,7 @@ pub fn compare(facts: &Facts<'_>) -> Drift {
     let Some(file) = service.service.as_ref().filter(|file| !file.masked) else {
         return Drift::default();
     };
-    if file.vendor { vendor(service, file) } else { own(facts, service, file) }
+    if file.vendor { vendor::compare(facts, service, file) } else { own(facts, service, file) }
 }
 
 /// Both units as this version would write them for `port`.
@@ -55,6 +56,12 @@ struct Wanted {
 }
 
 fn wanted(facts: &Facts<'_>, service: &Service, port: u16) -> Wanted {
+    let spec = spec(facts, service, port);
+    Wanted { service: render::service(&spec, Values::Literal), socket: render::socket(&spec) }
+}
+
+/// What an install would ask for, with `port`.
+pub(super) fn spec(facts: &Facts<'_>, service: &Service, port: u16) -> ServiceSpec {
     let mut env = facts.host.env().clone();
     // The shell that installed the service may have had others than this one.
     for key in PROXY_VARS {
@@ -68,15 +75,14 @@ fn wanted(facts: &Facts<'_>, service: &Service, port: u16) -> Wanted {
     };
     let gateway = &facts.snapshot().config.gateway;
     let listen = addresses::wanted(gateway, port).unwrap_or_default();
-    let spec = ServiceSpec::for_host(&SpecInput {
+    ServiceSpec::for_host(&SpecInput {
         env: &env,
         paths: facts.host.paths(),
         scope,
         program: facts.host.program(),
         port,
         listen: &listen,
-    });
-    Wanted { service: render::service(&spec, Values::Literal), socket: render::socket(&spec) }
+    })
 }
 
 fn own(facts: &Facts<'_>, service: &Service, file: &UnitFile) -> Drift {
@@ -112,7 +118,7 @@ fn own(facts: &Facts<'_>, service: &Service, file: &UnitFile) -> Drift {
             let standing = setting.standing(&unit, &specifiers);
             if standing != Standing::Same {
                 let guarded = guarded(setting, &standing);
-                drift.differences.push(ours_differs(file, setting, &standing, guarded));
+                drift.differences.push(ours_differs(&file.path, setting, &standing, guarded));
                 if !guarded {
                     broken.push(setting);
                 }
@@ -120,7 +126,10 @@ fn own(facts: &Facts<'_>, service: &Service, file: &UnitFile) -> Drift {
                 drift.differences.push(overridden(file, setting));
             }
         }
-        additions(file, &ours, drift);
+        additions(&file.path, &file.bytes, &ours, drift);
+        for drop_in in &file.drop_ins {
+            additions(&drop_in.path, &drop_in.bytes, &ours, drift);
+        }
         mended.plain.add(file, settings::mend(&file.bytes, &broken, &specifiers), &broken);
         let all: Vec<Setting> =
             settings::settings(forced).into_iter().filter(|one| judged(one)).collect();
@@ -175,7 +184,7 @@ struct Mended {
 }
 
 #[derive(Debug, Default)]
-struct Files {
+pub(super) struct Files {
     steps: Vec<Step>,
     restart: bool,
     socket: bool,
@@ -183,7 +192,7 @@ struct Files {
 }
 
 impl Files {
-    fn add(&mut self, file: &UnitFile, after: Vec<u8>, changed: &[&Setting]) {
+    pub(super) fn add(&mut self, file: &UnitFile, after: Vec<u8>, changed: &[&Setting]) {
         if after == file.bytes {
             return;
         }
@@ -214,7 +223,7 @@ impl Files {
         self.enable = true;
     }
 
-    fn repair(self, service: &Service) -> Option<Repair> {
+    pub(super) fn repair(self, service: &Service) -> Option<Repair> {
         if self.steps.is_empty() {
             return None;
         }
@@ -250,13 +259,13 @@ fn needs_restart(setting: &Setting) -> bool {
 }
 
 /// Differs after every upgrade and matters to nobody.
-fn is_cosmetic(setting: &Setting) -> bool {
+pub(super) fn is_cosmetic(setting: &Setting) -> bool {
     matches!(setting.key.as_str(), "Description" | "Documentation")
         || setting.name.as_deref() == Some("OPENCLAW_SERVICE_VERSION")
 }
 
-fn ours_differs(
-    file: &UnitFile,
+pub(super) fn ours_differs(
+    file: &Path,
     setting: &Setting,
     standing: &Standing,
     guarded: bool,
@@ -282,7 +291,7 @@ fn ours_differs(
     Difference {
         label,
         severity,
-        file: file.path.clone(),
+        file: file.to_owned(),
         line,
         key: setting.label(),
         detail,
@@ -292,7 +301,7 @@ fn ours_differs(
 }
 
 /// A drop-in decides otherwise; that is what drop-ins are for.
-fn overridden(file: &UnitFile, setting: &Setting) -> Difference {
+pub(super) fn overridden(file: &UnitFile, setting: &Setting) -> Difference {
     let place = file.drop_ins.iter().rev().find_map(|drop_in| {
         let (unit, _) = Unit::parse(&drop_in.bytes);
         let mut entries = unit.entries().iter();
@@ -312,18 +321,18 @@ fn overridden(file: &UnitFile, setting: &Setting) -> Difference {
     }
 }
 
-/// What the operator added to the fragment, and what no parser understands.
-fn additions(file: &UnitFile, ours: &[Setting], drift: &mut Drift) {
-    let (unit, issues) = Unit::parse(&file.bytes);
+/// What the operator added to a file, and what no parser understands.
+pub(super) fn additions(path: &Path, bytes: &[u8], ours: &[Setting], drift: &mut Drift) {
+    let (unit, issues) = Unit::parse(bytes);
     let mut seen = BTreeSet::new();
-    let mut note = |label, severity, path: &Path, line, key: String, detail: &str| {
+    let mut note = |severity, line, key: String, detail: String| {
         drift.differences.push(Difference {
-            label,
+            label: Label::OperatorAddition,
             severity,
             file: path.to_owned(),
             line,
             key,
-            detail: detail.to_owned(),
+            detail,
             guarded: false,
             is_command: false,
         });
@@ -331,34 +340,13 @@ fn additions(file: &UnitFile, ours: &[Setting], drift: &mut Drift) {
     for entry in unit.entries() {
         for key in foreign_keys(entry, ours) {
             if seen.insert(key.clone()) {
-                let (label, level) = (Label::OperatorAddition, Severity::Info);
-                note(label, level, &file.path, entry.line, key, "stays as it is");
+                note(Severity::Info, entry.line, key, "stays as it is".to_owned());
             }
         }
     }
-    let drop_ins = file.drop_ins.iter().map(|drop_in| (&drop_in.path, &drop_in.bytes));
-    for (path, bytes) in drop_ins.clone() {
-        for entry in Unit::parse(bytes).0.entries() {
-            for key in foreign_keys(entry, ours) {
-                let (label, level) = (Label::OperatorAddition, Severity::Info);
-                note(label, level, path, entry.line, key, "stays as it is");
-            }
-        }
-    }
-    let broken = drop_ins.flat_map(|(path, bytes)| {
-        Unit::parse(bytes).1.into_iter().map(move |issue| (path.as_path(), issue))
-    });
-    for (path, issue) in issues.into_iter().map(|issue| (file.path.as_path(), issue)).chain(broken)
-    {
-        let (label, level) = (Label::OperatorAddition, Severity::Warning);
-        note(
-            label,
-            level,
-            path,
-            issue.line,
-            "a line".to_owned(),
-            &format!("has no effect: {}", issue.problem),
-        );
+    for issue in issues {
+        let detail = format!("has no effect: {}", issue.problem);
+        note(Severity::Warning, issue.line, "a line".to_owned(), detail);
     }
 }
 
@@ -396,44 +384,6 @@ fn names(words: &[String], ours: &[&Setting], plain: &str) -> Vec<String> {
         .collect()
 }
 
-/// A unit of a package: nothing in it is ours to change.
-fn vendor(service: &Service, file: &UnitFile) -> Drift {
-    let template = file.path.file_name().is_some_and(|name| name.to_string_lossy().contains('@'));
-    let spec = match (service.system, template) {
-        (false, false) => ServiceSpec::packaged_user(),
-        (false, true) => ServiceSpec::packaged_user_template(),
-        (true, false) => ServiceSpec::packaged_system(),
-        (true, true) => ServiceSpec::packaged_system_template(),
-    };
-    let mut drift = Drift::default();
-    let specifiers = service.specifiers();
-    let pairs = [
-        (Some(file), render::service(&spec, Values::WithSpecifiers)),
-        (service.socket.as_ref().filter(|socket| socket.vendor), render::socket(&spec)),
-    ];
-    for (file, wanted) in pairs {
-        let Some(file) = file else { continue };
-        let (unit, merged) = (file.unit(), file.merged());
-        for setting in settings::settings(&wanted) {
-            if setting.standing(&unit, &specifiers) != Standing::Same && !is_cosmetic(&setting) {
-                drift.differences.push(Difference {
-                    label: Label::VendorUnit,
-                    severity: Severity::Info,
-                    file: file.path.clone(),
-                    line: 0,
-                    key: setting.label(),
-                    detail: "is not what this version ships; reinstall the package, or change it in a drop-in".to_owned(),
-                    guarded: false,
-                    is_command: false,
-                });
-            } else if setting.standing(&merged, &specifiers) != Standing::Same {
-                drift.differences.push(overridden(file, &setting));
-            }
-        }
-    }
-    drift
-}
-
 /// What the manager has in force where the files say something else.
 pub fn not_in_force(service: &Service) -> Vec<Difference> {
     let pairs = [
@@ -446,7 +396,8 @@ pub fn not_in_force(service: &Service) -> Vec<Difference> {
         if !shown.is_loaded() {
             continue;
         }
-        let stale = shown.get("NeedDaemonReload") == "yes";
+        // The manager does not notice a drop-in in a directory that is new.
+        let stale = shown.get("NeedDaemonReload") == "yes" || has_unread(file, shown);
         let before = found.len();
         let merged = file.merged();
         for (section, key, property) in table {
@@ -480,6 +431,19 @@ pub fn not_in_force(service: &Service) -> Vec<Difference> {
         }
     }
     found
+}
+
+/// Whether there is a drop-in that the manager has not read.
+fn has_unread(file: &UnitFile, shown: &Properties) -> bool {
+    let read: Vec<&OsStr> = shown
+        .get("DropInPaths")
+        .split_whitespace()
+        .filter_map(|path| Path::new(path).file_name())
+        .collect();
+    file.drop_ins
+        .iter()
+        .filter_map(|drop_in| drop_in.path.file_name())
+        .any(|name| !read.contains(&name))
 }
 
 type Row = (&'static str, &'static str, &'static str);

@@ -207,6 +207,7 @@ const BROKEN: &[(&str, Break, &str)] = &[
         |bed| {
             let (service, _) = bed.units();
             bed.write("etc/systemd/system/openclaw-gateway.service", &service);
+            bed.system.enabled.borrow_mut().insert(SERVICE.to_owned());
         },
         "installed twice",
     ),
@@ -517,7 +518,7 @@ const BROKEN: &[(&str, Break, &str)] = &[
 ];
 
 /// Puts the units where a package has them, one value changed.
-fn vendor(bed: &mut Bed, from: &str, to: &str) {
+pub(super) fn vendor(bed: &mut Bed, from: &str, to: &str) {
     use crate::supervise::spec::ServiceSpec;
     use crate::supervise::systemd::render::{self, Values};
     let spec = ServiceSpec::packaged_user();

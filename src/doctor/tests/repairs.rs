@@ -8,6 +8,7 @@ use crate::doctor::bed::{Bed, SERVICE, SOCKET};
 use crate::doctor::facts::{Depth, Facts};
 use crate::doctor::finding::{Repair, Severity};
 use crate::doctor::repair::{self, Applied, Force, Outcome};
+use crate::doctor::tests::every_check::vendor;
 use crate::doctor::{Examination, Selection, diff};
 use crate::supervise::systemd::render;
 
@@ -242,4 +243,61 @@ fn works_without_any_manager_and_with_a_broken_configuration() {
         assert!(before.run > 25);
         assert_eq!(fs::read_to_string(bed.unit(SERVICE)).unwrap(), bed.units().0);
     }
+}
+
+#[test]
+fn what_an_install_leaves_beside_a_packages_unit_is_ours() {
+    const COMMAND: &str = "/usr/bin/openclaw gateway run --allow-unconfigured --port 18800";
+    let mut bed = Bed::new();
+    vendor(&mut bed, "RestartSec=5", "RestartSec=5");
+    bed.configure(&json!({"gateway": {"mode": "local", "port": 18800}}));
+    let service = bed.unit(&format!("{SERVICE}.d/50-openclaw.conf"));
+    let socket = bed.unit(&format!("{SOCKET}.d/50-openclaw.conf"));
+    let text = format!(
+        "[Service]\nExecStart=\nExecStart={COMMAND}\nEnvironment=OPENCLAW_GATEWAY_PORT=18800\nEnvironment=HTTP_PROXY=http://p:1\n"
+    );
+    bed.write_path(&service, text.as_bytes());
+    bed.write_path(
+        &socket,
+        b"[Socket]\nListenStream=\nListenStream=127.0.0.1:18800\nListenStream=[::1]:18800\n",
+    );
+    let checks = ["service-drift", "service-command", "socket-unit"];
+    let said = |bed: &Bed| -> Vec<String> {
+        let found = bed.examine(&checks).findings;
+        found.into_iter().map(|found| found.finding.message).collect()
+    };
+    assert_eq!(said(&bed), [""; 0]);
+
+    let worn = text.replace("PORT=18800", "PORT=1") + "Nice=5\n";
+    bed.write_path(&service, worn.as_bytes());
+    assert_eq!(
+        said(&bed),
+        [
+            "ours changed: Service.Environment OPENCLAW_GATEWAY_PORT is \"1\", ours is \"18800\"",
+            "operator addition: Service.Nice stays as it is",
+        ]
+    );
+    fix(&bed, Force::No);
+    assert_eq!(fs::read_to_string(&service).unwrap(), text.clone() + "Nice=5\n");
+
+    bed.write_path(&service, text.replace("gateway run", "gateway run --verbose").as_bytes());
+    assert!(
+        said(&bed)[0].starts_with("Custom or unexpected service edits detected"),
+        "{:?}",
+        said(&bed)
+    );
+    fix(&bed, Force::No);
+    assert!(fs::read_to_string(&service).unwrap().contains("--verbose"));
+    fix(&bed, Force::Yes);
+    assert_eq!(fs::read_to_string(&service).unwrap(), text);
+
+    let mine = bed.unit(&format!("{SERVICE}.d/override.conf"));
+    bed.write_path(&mine, b"[Service]\nKillMode=process\nCPUWeight=5\n");
+    assert_eq!(
+        said(&bed),
+        [
+            "operator override (respected): Service.KillMode is decided by a drop-in",
+            "operator addition: Service.CPUWeight stays as it is",
+        ]
+    );
 }

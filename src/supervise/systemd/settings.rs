@@ -213,7 +213,10 @@ fn restore(text: &[u8], setting: &Setting, unit: &Unit) -> Vec<u8> {
     let last = same_key.last().copied();
     let replaceable = match setting.kind {
         Kind::Single => last,
-        Kind::Exclusive if same_key.len() == 1 => last,
+        // Empty assignments in front of the only command reset what came before.
+        Kind::Exclusive if same_key.iter().filter(|entry| !entry.value.is_empty()).count() < 2 => {
+            last.filter(|entry| same_key.len() == 1 || !entry.value.is_empty())
+        }
         Kind::Variable => setting
             .name
             .as_deref()

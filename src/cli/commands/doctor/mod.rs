@@ -10,7 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::ui::progress::Progress;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::doctor::facts::{Depth, Facts};
-use crate::doctor::finding::{Repair, Severity};
+use crate::doctor::finding::{Gate, Repair, Severity};
 use crate::doctor::host::{Host, ThisHost};
 use crate::doctor::repair::{self, Applied, Force};
 use crate::doctor::{Examination, PREFIX, Selection, diff, examine};
@@ -57,7 +57,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> CommandResult {
             Outcome::text(preview)
         });
     }
-    let repairs = chosen(context, args, &found, force);
+    let (repairs, force) = chosen(context, args, &found, force);
     if repairs.is_empty() {
         return Ok(if args.json {
             render::json(&found, least, None, None)
@@ -78,11 +78,17 @@ pub fn run(context: &Context, args: &DoctorArgs) -> CommandResult {
 }
 
 /// The repairs to apply: all with `--fix`, the confirmed ones on a terminal,
-/// none otherwise.
-fn chosen(context: &Context, args: &DoctorArgs, found: &Examination, force: Force) -> Vec<Repair> {
-    let planned: Vec<Repair> = repair::plan(found, force).into_iter().cloned().collect();
+/// none otherwise; and whether one of them replaces what was written by hand.
+fn chosen(
+    context: &Context,
+    args: &DoctorArgs,
+    found: &Examination,
+    force: Force,
+) -> (Vec<Repair>, Force) {
+    let planned =
+        |force| -> Vec<Repair> { repair::plan(found, force).into_iter().cloned().collect() };
     if args.fix || args.yes {
-        return planned;
+        return (planned(force), force);
     }
     let token = |repair: &Repair| {
         let mut auth = found.findings.iter().filter(|found| found.check.id == "gateway-auth");
@@ -92,27 +98,53 @@ fn chosen(context: &Context, args: &DoctorArgs, found: &Examination, force: Forc
     let asks =
         !args.non_interactive && !args.json && context.ui.terminal && io::stdin().is_terminal();
     if !asks {
-        return planned.into_iter().filter(token).collect();
+        return (planned(Force::No).into_iter().filter(token).collect(), Force::No);
     }
-    if planned.is_empty() {
-        return planned;
+    let all = planned(Force::Yes);
+    if all.is_empty() {
+        return (all, Force::No);
     }
     // What is asked about has to be seen first.
     drop(context.ui.out(&render::sections(context, found)));
-    planned.into_iter().filter(|repair| token(repair) || confirm(&repair.summary)).collect()
+    let usual = if args.force { Usual::Yes } else { Usual::No };
+    let mut taken: Vec<Repair> = all
+        .into_iter()
+        .filter(|repair| repair.gate == Gate::Force)
+        .filter(|repair| {
+            confirm(&format!("{}, replacing what was edited by hand", repair.summary), usual)
+        })
+        .collect();
+    let forced: Vec<&Repair> = taken.iter().collect();
+    let plain: Vec<Repair> = planned(Force::No)
+        .into_iter()
+        .filter(|repair| !repair::is_covered(repair, &forced))
+        .filter(|repair| token(repair) || confirm(&repair.summary, Usual::Yes))
+        .collect();
+    let force = if taken.is_empty() { Force::No } else { Force::Yes };
+    taken.extend(plain);
+    (taken, force)
 }
 
-/// Asks on the terminal; an empty answer is a yes, no answer a no.
-fn confirm(summary: &str) -> bool {
+/// What an empty answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Usual {
+    Yes,
+    No,
+}
+
+/// Asks on the terminal; no answer at all is a no.
+fn confirm(summary: &str, usual: Usual) -> bool {
     let mut stderr = io::stderr().lock();
-    if write!(stderr, "◆  {}? [Y/n] ", capital(summary)).and_then(|()| stderr.flush()).is_err() {
+    let keys = if usual == Usual::Yes { "[Y/n]" } else { "[y/N]" };
+    if write!(stderr, "◆  {}? {keys} ", capital(summary)).and_then(|()| stderr.flush()).is_err() {
         return false;
     }
     let mut answer = String::new();
     match io::stdin().lock().read_line(&mut answer) {
-        Ok(read) if read > 0 => {
-            matches!(answer.trim().to_ascii_lowercase().as_str(), "" | "y" | "yes")
-        }
+        Ok(read) if read > 0 => match answer.trim().to_ascii_lowercase().as_str() {
+            "" => usual == Usual::Yes,
+            answer => matches!(answer, "y" | "yes"),
+        },
         _ => false,
     }
 }

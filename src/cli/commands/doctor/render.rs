@@ -129,6 +129,14 @@ pub(super) fn page(context: &Context, found: &Examination, applied: Option<&Appl
     }
     let paint = context.ui.out;
     page.line(paint.dim("│"));
+    if let Some(path) = applied.and_then(|applied| applied.updated.as_ref()) {
+        let shown = context.short(path);
+        page.line(format!("Updated {shown}"));
+        // There is none of a file that was not there before.
+        if std::path::Path::new(&format!("{}.bak", path.display())).exists() {
+            page.line(format!("Backup: {shown}.bak"));
+        }
+    }
     page.line(summary(found));
     let program = context.program();
     let plain = repair::plan(found, Force::No).len();
@@ -177,7 +185,7 @@ pub(super) fn sections(context: &Context, found: &Examination) -> String {
             found.findings.iter().filter(|found| found.check.section == *title).collect();
         note(&mut page, paint, title, &section(context, &own));
     }
-    if !titles.contains(&"Security") {
+    if !titles.contains(&"Security") && found.sections.contains("Security") {
         let quiet = ["- No channel security warnings detected.".to_owned()];
         note(&mut page, paint, "Security", &quiet);
     }
