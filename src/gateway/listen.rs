@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::gateway::State;
 use crate::gateway::http::{Site, probes};
@@ -32,9 +32,10 @@ use crate::lifecycle::CancellationToken;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head; more is answered with 431.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long a client that has just been accepted may take to ask, once the
-/// gateway stops.
-const FIRST_REQUEST: Duration = Duration::from_millis(300);
+/// How long after it was accepted a client may take to ask, when the gateway
+/// stops meanwhile. A busy client is late; one that connects in advance (browsers
+/// do) must not hold up the stop.
+const FIRST_REQUEST: Duration = Duration::from_secs(3);
 /// How long to wait after the process ran out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Descriptors that are kept for files, children and outgoing connections.
@@ -257,12 +258,13 @@ fn serve(
 ) -> impl FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     move |stop| {
         Box::pin(async move {
-            let asked = Arc::new(AtomicBool::new(false));
+            let accepted = Instant::now();
+            let asked = CancellationToken::new();
             let busy = Arc::new(AtomicBool::new(false));
-            let (asking, working) = (Arc::clone(&asked), Arc::clone(&busy));
+            let (asking, working) = (asked.clone(), Arc::clone(&busy));
             let turn = stream.turn.clone();
             let answer = move |request: Request<Incoming>| {
-                asking.store(true, Ordering::Relaxed);
+                asking.cancel();
                 working.store(true, Ordering::Relaxed);
                 if !upgrade::is_wanted(&request) {
                     turn.end();
@@ -286,12 +288,13 @@ fn serve(
                 () = stop.cancelled() => {
                     // Closing with its first request unread would reset a client
                     // that was accepted a moment before the stop.
-                    let limit = if asked.load(Ordering::Relaxed) { Duration::ZERO } else { FIRST_REQUEST };
-                    if let Ok(ended) = timeout(limit, &mut connection).await {
-                        ended
-                    } else {
-                        Pin::new(&mut connection).graceful_shutdown();
-                        (&mut connection).await
+                    let first = timeout(FIRST_REQUEST.saturating_sub(accepted.elapsed()), asked.cancelled());
+                    tokio::select! {
+                        ended = &mut connection => ended,
+                        _ = first => {
+                            Pin::new(&mut connection).graceful_shutdown();
+                            (&mut connection).await
+                        }
                     }
                 }
             };
