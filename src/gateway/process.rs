@@ -391,13 +391,14 @@ fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>) {
             }
             true
         };
+        // Once it is ready a stop may come at any moment, and must fit.
+        let prepared = async { tokio::join!(proven, bound_drain(&proving)).0 };
         // A stop may come first: then it is never ready.
-        if stop.run_until_cancelled(proven).await != Some(true) {
+        if stop.run_until_cancelled(prepared).await != Some(true) {
             return;
         }
         Notifier.ready(&reload::status(&proving));
         tracing::info!(lifecycle = catalog::READY, "ready: an internal client was answered");
-        bound_drain(&proving).await;
         if let Some(period) = watchdog_period() {
             let dir = proving.paths.state.clone();
             let probe = move || {

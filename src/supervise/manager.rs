@@ -129,6 +129,8 @@ pub enum ManageError {
     PortTaken { addresses: Vec<SocketAddr>, owners: Vec<Owner> },
     #[error("{unit} is masked; run: {command}")]
     Masked { unit: String, command: String },
+    #[error("{unit} cannot be loaded: {problem}; look at {}", path.display())]
+    Unloadable { unit: String, path: PathBuf, problem: String },
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: &'static str },
     #[error("{}: {source}", path.display())]

@@ -124,9 +124,9 @@ def network():
             libc.setns(own.fileno(), 0x40000000)
 
 
-def knock(timeout=PATIENCE, port=PORT):
+def knock(timeout=PATIENCE, port=PORT, host="127.0.0.1"):
     """A WebSocket handshake up to the first frame; returns that frame."""
-    with socket.create_connection(("127.0.0.1", port), timeout) as wire:
+    with socket.create_connection((host, port), timeout) as wire:
         key = base64.b64encode(os.urandom(16)).decode()
         wire.sendall(f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                      f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
@@ -146,6 +146,29 @@ class Knocks:
         self.port, self.rate = port, rate
         self.ok = self.refused = self.told = 0
         self.losses, self.worst, self.slowest = [], [], 0.0
+
+    def beside(self, script, count, root=False):
+        """Knocks while the script runs in the machine, `count` times at least; what the script said."""
+        words = ["exec"] + (["--root"] if root else []) + ["--", "bash", "-c", script]
+        with subprocess.Popen([LAB, *words], stdout=subprocess.PIPE, text=True) as process:
+            with network():
+                self.run(lambda n: n < count or process.poll() is None)
+            return process.communicate(timeout=600)[0].split()
+
+    def verdict(self, kills):
+        """Nothing was refused, and nothing lost but what was being answered at one of the `kills`.
+
+        A process that is killed takes with it what it has accepted and not answered
+        yet (docs/adr/007-killed-handshakes.md); that is all, and no more than it
+        accepts at once (src/gateway/listen.rs).
+        """
+        greeted_at_once = 4
+        since = sorted(min((at - float(kill) for kill in kills), key=abs) for at in self.losses) if kills else self.losses
+        cut = [distance for distance in since if -0.1 < distance < 2]
+        if self.refused or len(since) != len(cut) or len(cut) > greeted_at_once * len(kills):
+            distances = ", ".join(f"{distance:+.2f}" for distance in since)
+            raise AssertionError(f"{self}; seconds from a kill: {distances}; for example {self.worst[:3]}")
+        return f"{self} ({len(cut)} of them answered just when the process was killed)"
 
     def run(self, more):
         """Knocks while `more(how many so far)`; to be called in the machine's network."""

@@ -18,7 +18,8 @@ use crate::gateway::auth::{Settings, tailscale};
 use crate::gateway::events::Connection;
 use crate::gateway::limits::PreauthSlot;
 use crate::gateway::nodes::arrival;
-use crate::gateway::rpc::{self, Caller, Method, dispatch};
+use crate::gateway::rpc::params::Desk;
+use crate::gateway::rpc::{self, Caller, Reply, dispatch};
 use crate::gateway::ws::greeting::{Admission, Gate, Hello, Rejection};
 use crate::gateway::ws::session::{Session, Step};
 use crate::gateway::ws::wire::{NO_CODE, Turn, Wire};
@@ -26,7 +27,7 @@ use crate::gateway::ws::{Outbox, Peer};
 use crate::lifecycle::CancellationToken;
 use crate::protocol::connect::{Features, Granted, HelloOk, Policy, Server, Snapshot};
 use crate::protocol::events;
-use crate::protocol::frame::{self, EventText, Request, close};
+use crate::protocol::frame::{self, EventText, close};
 use crate::protocol::scope::{Role, Scope};
 
 /// How long a socket may take from accept to `hello-ok`.
@@ -317,7 +318,7 @@ fn hello_ok(state: &State, caller: &Caller, auth: Option<Granted<'_>>, now: u64)
 async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outbox: &Arc<Outbox>) {
     wire.authenticated();
     let mut session = Session::new(Arc::clone(&caller));
-    let in_flight = Arc::new(AtomicUsize::new(0));
+    let (in_flight, desk) = (Arc::new(AtomicUsize::new(0)), Desk::default());
     let ended = loop {
         let turn = poll_fn(|cx| {
             wire.poll_turn(cx, outbox, || {
@@ -328,7 +329,15 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
         match turn {
             Turn::Message(text) => match session.on_text(&text) {
                 Step::Run(row, request) => {
-                    begin(state, &caller, outbox, &in_flight, row, request).await;
+                    let id = request.id.clone();
+                    let run = dispatch::run(
+                        Arc::clone(state),
+                        Arc::clone(&caller),
+                        row,
+                        request,
+                        Some(Arc::clone(outbox)),
+                    );
+                    begin(state, outbox, &in_flight, id, desk.serve(run)).await;
                 }
                 Step::Answer(text) => outbox.push_text(text),
                 Step::Close { last, code, reason } => {
@@ -375,20 +384,11 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
 /// Starts a handler. One that has its answer at once costs no task.
 async fn begin(
     state: &Arc<State>,
-    caller: &Arc<Caller>,
     outbox: &Arc<Outbox>,
     in_flight: &Arc<AtomicUsize>,
-    row: &'static Method,
-    request: Request,
+    request_id: String,
+    run: impl Future<Output = Reply> + Send + 'static,
 ) {
-    let request_id = request.id.clone();
-    let run = dispatch::run(
-        Arc::clone(state),
-        Arc::clone(caller),
-        row,
-        request,
-        Some(Arc::clone(outbox)),
-    );
     let mut run = Box::pin(run);
     let first_poll = poll_fn(|cx| Poll::Ready(run.poll_unpin(cx))).await;
     if let Poll::Ready(reply) = first_poll {

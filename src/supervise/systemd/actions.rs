@@ -77,7 +77,7 @@ impl ServiceManager for SystemdService {
         let mut warnings = Vec::new();
         let known: Vec<&str> = [(&socket, socket_name.as_str()), (&service, service_name.as_str())]
             .into_iter()
-            .filter(|(unit, _)| unit.is_loaded() || unit.is_up())
+            .filter(|(unit, _)| unit.is_there() || unit.is_up())
             .map(|(_, name)| name)
             .collect();
         if !known.is_empty() {
@@ -104,7 +104,7 @@ impl ServiceManager for SystemdService {
         self.check_caller("gateway start --system")?;
         let (service, socket) = self.show()?;
         if !service.is_loaded() {
-            self.refuse_masked(&service, &self.names.service())?;
+            self.refuse_unusable(&service)?;
             return Ok(Started::NotInstalled);
         }
         if service.get("ActiveState") == "active" && (socket.is_up() || !socket.is_loaded()) {
@@ -118,7 +118,7 @@ impl ServiceManager for SystemdService {
     fn stop(&self) -> Result<Stopped, ManageError> {
         self.check_caller("gateway stop --system")?;
         let (service, socket) = self.show()?;
-        if !service.is_loaded() && !service.is_up() {
+        if !service.is_loaded() && !service.is_up() && !socket.is_up() {
             return Ok(Stopped::NotInstalled);
         }
         if !service.is_up() && !socket.is_up() {
@@ -132,7 +132,7 @@ impl ServiceManager for SystemdService {
         self.check_caller("gateway restart --system")?;
         let (service, socket) = self.show()?;
         if !service.is_loaded() {
-            self.refuse_masked(&service, &self.names.service())?;
+            self.refuse_unusable(&service)?;
             return Ok(Restarted::NotInstalled);
         }
         let name = self.names.service();
@@ -176,14 +176,6 @@ impl SystemdService {
         }
         if self.system && !nix::unistd::geteuid().is_root() {
             return Err(ManageError::NeedsRoot { command: format!("openclaw {command}") });
-        }
-        Ok(())
-    }
-
-    fn refuse_masked(&self, unit: &Properties, name: &str) -> Result<(), ManageError> {
-        if unit.get("LoadState") == "masked" {
-            let command = self.systemctl.spell(&format!("unmask {name}"));
-            return Err(ManageError::Masked { unit: name.to_owned(), command });
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::supervise::report::{
 use crate::supervise::runner::Runner;
 use crate::supervise::spec::{SHOWN_ENV, ServiceNames};
 use crate::supervise::systemd::systemctl::{Properties, Systemctl};
-use crate::supervise::systemd::unit::Unit;
+use crate::supervise::systemd::unit::{Issue, Unit};
 use crate::supervise::systemd::words::Specifiers;
 
 /// Where systemd's things are on this host.
@@ -150,17 +150,53 @@ impl SystemdService {
         }
     }
 
-    fn report_of(&self, service: &Properties, socket: &Properties) -> ServiceReport {
-        let fragment = match service.get("FragmentPath") {
+    pub(super) fn refuse_masked(&self, unit: &Properties, name: &str) -> Result<(), ManageError> {
+        if unit.get("LoadState") == "masked" {
+            let command = self.systemctl.spell(&format!("unmask {name}"));
+            return Err(ManageError::Masked { unit: name.to_owned(), command });
+        }
+        Ok(())
+    }
+
+    /// Refuses a unit that is there and that the manager cannot start.
+    pub(super) fn refuse_unusable(&self, service: &Properties) -> Result<(), ManageError> {
+        let unit = self.names.service();
+        self.refuse_masked(service, &unit)?;
+        if !service.is_broken() {
+            return Ok(());
+        }
+        let path = self.fragment(service);
+        let lines = syntax(&path).into_iter().map(|issue| issue.to_string());
+        let why = load_error(service).to_owned();
+        let problem = std::iter::once(why).filter(|why| !why.is_empty()).chain(lines);
+        let problem = problem.collect::<Vec<_>>().join("; ");
+        Err(ManageError::Unloadable { unit, path, problem })
+    }
+
+    /// The unit's main file.
+    fn fragment(&self, service: &Properties) -> PathBuf {
+        match service.get("FragmentPath") {
             "" => self.service_path(),
             path => PathBuf::from(path),
-        };
+        }
+    }
+
+    fn report_of(&self, service: &Properties, socket: &Properties) -> ServiceReport {
+        let fragment = self.fragment(service);
         let drop_ins = drop_ins_of(service);
         let (unit, command) = self.read_unit(&fragment, &drop_ins);
-        let audit = match (&unit, service.is_loaded()) {
+        let mut audit = match (&unit, service.is_loaded()) {
             (Some(unit), true) => self.audit(unit, &fragment),
             _ => Vec::new(),
         };
+        if service.is_there() {
+            audit.extend(syntax(&fragment).into_iter().map(|issue| AuditIssue {
+                code: "systemd-unit-syntax",
+                message: format!("The unit has a line without effect: {issue}"),
+                detail: Some(fragment.to_string_lossy().into_owned()),
+                level: AuditLevel::Recommended,
+            }));
+        }
         ServiceReport {
             summary: ServiceSummary::systemd(service.is_enabled()),
             command,
@@ -279,8 +315,7 @@ fn runtime_of(service: &Properties) -> Runtime {
     let restarts = service.get("NRestarts");
     let detail = match (state, result) {
         _ if matches!(service.get("LoadState"), "bad-setting" | "error" | "masked") => {
-            let why = service.get("LoadError");
-            let why = why.split_once(' ').map_or("", |(_, text)| text);
+            let why = load_error(service);
             let word = service.get("LoadState");
             Some(if why.is_empty() {
                 format!("unit {word}")
@@ -303,6 +338,17 @@ fn runtime_of(service: &Properties) -> Runtime {
         missing_unit: service.get("LoadState") == "not-found",
         cached_label: false,
     }
+}
+
+/// The manager's words about a unit that it could not load, without the
+/// error's name in front.
+fn load_error(unit: &Properties) -> &str {
+    unit.get("LoadError").split_once(' ').map_or("", |(_, text)| text.trim_matches('"'))
+}
+
+/// The lines of a unit file that have no effect.
+fn syntax(path: &Path) -> Vec<Issue> {
+    fs::read(path).map(|bytes| Unit::parse(&bytes).1).unwrap_or_default()
 }
 
 fn some_text(text: &str) -> Option<String> {

@@ -37,6 +37,16 @@ impl Properties {
         self.get("LoadState") == "loaded"
     }
 
+    /// There is a file for it, even one that cannot be used.
+    pub fn is_there(&self) -> bool {
+        self.is_loaded() || self.is_broken()
+    }
+
+    /// There is a file, but the manager cannot make a unit of it.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.get("LoadState"), "bad-setting" | "error")
+    }
+
     /// Starts together with the manager or the session.
     pub fn is_enabled(&self) -> bool {
         matches!(

@@ -83,6 +83,20 @@ def a_unit_with_any_line_removed_doubled_or_mistyped_is_read_and_mended():
 
 
 @case()
+def a_unit_that_is_no_text_is_named_and_mended():
+    installed()
+    sh(f"printf '\\377\\376[Service]\\n\\0Type=\\200\\n' > {UNITS}/{UNIT}; systemctl --user daemon-reload", check=False)
+    says("openclaw gateway status", "unit error: ", "line 1: not UTF-8", status=0)
+    sh(f"systemctl --user stop {SOCKET} {UNIT}", check=False)
+    says("openclaw gateway start", "Gateway start failed", "cannot be loaded", "line 1: not UTF-8", "install --force")
+    says("openclaw gateway restart", "Gateway restart failed", "cannot be loaded")
+    sh("openclaw gateway install --force")
+    with network():
+        knock()
+    contains(sh(f"ls {UNITS}"), f"{UNIT}.bak-")
+
+
+@case()
 def a_mistyped_flag_in_the_unit_is_one_start_and_the_reason():
     installed()
     drop_in("90-typo", "[Service]\nExecStart=\nExecStart=/usr/local/bin/openclaw gateway run --prot 18789\n")

@@ -154,3 +154,24 @@ def restarts_at_the_same_time_are_one():
     if int(starts) > 3:
         raise AssertionError(f"8 requests made {starts} restarts")
     return f"8 requests, {starts} restarts"
+
+
+@case()
+def envelopes_have_the_recorded_keys_in_the_recorded_order():
+    fresh()
+    absent, hinted = ["action", "ok", "result", "message", "service"], ["action", "ok", "result", "message", "hints", "service", "hintItems"]
+    plain = ["action", "ok", "result", "service"]
+    steps = [
+        ("start", "not-loaded", False, hinted), ("restart", "not-loaded", False, hinted), ("stop", "not-loaded", False, absent),
+        ("uninstall", "uninstalled", False, plain), ("install", "installed", True, [*plain, "linger"]),
+        ("install", "already-installed", True, [*absent, "linger"]), ("install --force", "installed", True, [*plain, "linger"]),
+        ("start", "started", True, plain), ("restart", "restarted", True, plain), ("stop", "stopped", True, plain),
+        ("stop", "stopped", True, plain), ("uninstall", "uninstalled", False, plain),
+    ]
+    for verb, result, loaded, keys in steps:
+        envelope = json.loads(sh(f"openclaw gateway {verb} --json"))
+        equal((envelope["action"], envelope["ok"], envelope["result"]), (verb.split()[0], True, result), verb)
+        equal(list(envelope), keys, f"keys of {verb}")
+        service = {"label": "systemd", "loaded": loaded, "loadedText": "enabled", "notLoadedText": "disabled"}
+        equal(envelope["service"], service, f"service of {verb}")
+        equal([item["kind"] for item in envelope.get("hintItems", [])], ["install", "generic", "generic"] if keys == hinted else [], "hints")

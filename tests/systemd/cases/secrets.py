@@ -18,6 +18,7 @@ def no_secret_reaches_units_processes_or_the_journal():
     sh("bash ~/canary.sh")
     places = sh(f"cat {UNITS}/openclaw* {UNITS}/*/* 2>/dev/null; systemctl --user show '*'; systemctl --user cat {UNIT} {SOCKET}")
     places += sh(f"systemctl --user show-environment; cat /proc/{main_pid()}/cmdline /proc/{main_pid()}/environ | tr '\\0' '\\n'")
+    places += sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'", root=True)
     places += lab("journal", "-o", "export").stdout
     sh("rm ~/.openclaw/.env ~/canary.sh")
     hits = [name for name, secret in (("token", token), ("key", key)) if secret in places]

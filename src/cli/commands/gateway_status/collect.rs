@@ -333,10 +333,16 @@ fn hints(listeners: &[PortListener]) -> Vec<&'static str> {
         listener.command.as_deref().is_some_and(|command| command.starts_with("ssh"))
     };
     let mut hints = Vec::new();
-    if listeners.iter().any(|listener| listener.is_gateway) {
+    let has_gateway = listeners.iter().any(|listener| listener.is_gateway);
+    // The manager holds a socket for the gateway that serves it.
+    let is_keeper = |listener: &&PortListener| {
+        has_gateway && matches!(listener.command.as_deref(), Some("systemd" | "launchd" | "init"))
+    };
+    let listeners: Vec<&PortListener> = listeners.iter().filter(|one| !is_keeper(one)).collect();
+    if has_gateway {
         hints.push("Gateway already running locally. Stop it (openclaw gateway stop) or use a different port.");
     }
-    if listeners.iter().any(is_tunnel) {
+    if listeners.iter().any(|one| is_tunnel(one)) {
         hints.push("SSH tunnel already bound to this port. Close the tunnel or use a different local port in -L.");
     }
     if listeners.is_empty() || listeners.iter().any(|one| !one.is_gateway && !is_tunnel(one)) {
@@ -396,6 +402,9 @@ mod tests {
             listener(3, "python3", false),
         ]);
         assert_eq!(all.len(), 4);
+        let kept = [listener(1, "systemd", false), listener(2, "openclaw", true)];
+        assert_eq!(hints(&kept).len(), 1);
+        assert_eq!(hints(&kept[..1]), ["Another process is listening on this port."]);
         assert_eq!(hints(&[]), ["Another process is listening on this port."]);
     }
 

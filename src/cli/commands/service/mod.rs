@@ -234,6 +234,10 @@ fn failed(said: Said, context: &Context, verb: &str, err: &ManageError) -> Said 
                 _ => said,
             }
         }
+        ManageError::Unloadable { .. } => said.with_details(vec![format!(
+            "To write it anew (a copy of it is kept): {} gateway install --force",
+            context.program()
+        )]),
         ManageError::Blocked { .. } => said.with_details(vec![format!(
             "It starts by itself when this is fixed; see: {} gateway status",
             context.program()
