@@ -27,9 +27,9 @@ def edits(text):
     for n, line in enumerate(lines):
         key, mark, value = line.partition("=")
         if line:
-            wrong = [[], [f"{key}x{mark}{value}"], [f"{line[:-1]}"], [f"\udcff{line}"]]
+            wrong = [[], [f"{key}x{mark}{value}"], [f"\udcff{line}"]]
             # A section may be begun twice.
-            wrong += [[line, line], [f"{key} {value}"], [f"{key}={value[::-1]}"]] if mark else []
+            wrong += [[line, line], [f"{key}={value[::-1]}"]] if mark else [[line[:-1]]]
             for kind, changed in enumerate(wrong):
                 yield f"{n + 1:02}-{kind}", "\n".join(lines[:n] + changed + lines[n + 1:]) + "\n"
 
