@@ -24,7 +24,8 @@ pub struct ToolCall {
 
 impl Agents {
     /// The schema of a tool's arguments if the agent may use the tool.
-    pub fn tool_parameters(&self, agent: &str, tool: &str, owner: bool) -> Option<Value> {
+    pub async fn tool_parameters(&self, agent: &str, tool: &str, owner: bool) -> Option<Value> {
+        self.inner.servers.ensure(&self.inner, &self.inner.config.load()).await;
         Some(self.allowed_tool(agent, tool, owner)?.spec().parameters)
     }
 

@@ -11,6 +11,8 @@ mod events;
 pub mod failover;
 mod invoke;
 mod lanes;
+mod mcp;
+pub mod memory;
 pub mod models;
 mod prompt;
 pub mod providers;

@@ -22,11 +22,13 @@ use crate::agents::choice::Connected;
 use crate::agents::choice::ModelSource;
 use crate::agents::commands;
 use crate::agents::commands::Name;
-use crate::agents::embeddings::{EmbedError, Embedder, Target};
+use crate::agents::embeddings::{Asked, EmbedError, Embedder, Resolved, Target, Vectors};
 use crate::agents::events::SystemEvents;
 use crate::agents::lanes::Lanes;
 use crate::agents::lanes::SessionLane;
 use crate::agents::lanes::SessionLanes;
+use crate::agents::mcp::Servers;
+use crate::agents::memory::{Found, Memory, MemoryError, Query};
 use crate::agents::models::{Lookup, Models};
 use crate::agents::providers::ToolSpec;
 use crate::agents::queue;
@@ -101,6 +103,7 @@ pub(crate) struct Inner {
     pub(crate) stores: Stores,
     pub(crate) workspaces: Workspaces,
     pub(crate) toolbox: Toolbox,
+    pub(crate) servers: Servers,
     models: Arc<dyn ModelSource>,
     control: OnceLock<Arc<dyn ControlPlane>>,
     embedder: Embedder,
@@ -210,6 +213,7 @@ impl Agents {
             stores: Stores::new(paths.clone(), lifecycle.clone()),
             workspaces: Workspaces::new(paths.clone()),
             toolbox: Toolbox::default(),
+            servers: Servers::default(),
             models,
             control: OnceLock::new(),
             embedder: Embedder::default(),
@@ -340,23 +344,28 @@ impl Agents {
         target: Target,
         texts: &[String],
     ) -> Result<Vec<Vec<f64>>, EmbedError> {
-        let (inner, agent) = (Arc::clone(&self.inner), agent.to_owned());
-        let resolve = move || {
-            let snapshot = inner.config.load();
-            let lookup = Lookup {
-                config: &snapshot.config,
-                env: &snapshot.env,
-                secrets: &snapshot.secrets,
-                paths: &inner.paths,
-                agent: &agent,
-                now: inner.clock.now_ms(),
-            };
-            Embedder::resolve(&target, &lookup)
+        let resolved = self.inner.embedding(agent, target).await?;
+        self.inner.embedder.embed(&resolved, texts).await
+    }
+
+    /// Searches the memory of an agent.
+    pub async fn search_memory(&self, agent: &str, query: Query) -> Result<Found, MemoryError> {
+        self.inner.search_memory(agent, query).await
+    }
+
+    /// The state of an agent's memory index, and whether a provider of
+    /// embeddings could be asked.
+    pub async fn memory_status(&self, agent: &str) -> (Result<Value, MemoryError>, Option<String>) {
+        let (resolved, complaint) = match self.inner.memory_vectors(agent).await {
+            Ok(resolved) => (Some(resolved.name()), None),
+            Err(err) => (None, Some(err.to_string())),
         };
-        let resolved = tokio::task::spawn_blocking(resolve)
-            .await
-            .map_err(|err| EmbedError::Answer(err.to_string()))??;
-        self.inner.embedder.embed(resolved, texts).await
+        let memory = self.inner.memory(agent);
+        let status = tokio::task::spawn_blocking(move || {
+            let provider = resolved.as_deref().and_then(|name| name.split('/').next());
+            memory.status(provider.unwrap_or_default(), resolved.as_deref())
+        });
+        (status.await.unwrap_or(Err(MemoryError::Stopped)), complaint)
     }
 
     /// Sessions as the control plane sees them.
@@ -410,6 +419,60 @@ impl Inner {
 
     pub(crate) fn control_plane(&self) -> Option<&dyn ControlPlane> {
         self.control.get().map(AsRef::as_ref)
+    }
+
+    /// Server and key for the vectors of a request.
+    async fn embedding(
+        self: &Arc<Self>,
+        agent: &str,
+        target: Target,
+    ) -> Result<Resolved, EmbedError> {
+        let (inner, agent) = (Arc::clone(self), agent.to_owned());
+        let resolve = move || {
+            let snapshot = inner.config.load();
+            let lookup = Lookup {
+                config: &snapshot.config,
+                env: &snapshot.env,
+                secrets: &snapshot.secrets,
+                paths: &inner.paths,
+                agent: &agent,
+                now: inner.clock.now_ms(),
+            };
+            Embedder::resolve(&target, &lookup)
+        };
+        let resolved = tokio::task::spawn_blocking(resolve);
+        resolved.await.map_err(|err| EmbedError::Answer(err.to_string()))?
+    }
+
+    pub(crate) fn memory(&self, agent: &str) -> Memory {
+        let snapshot = self.config.load();
+        let workspace = self.workspaces.of(&snapshot.config, agent);
+        Memory::of(&snapshot.config, agent, &self.paths, workspace)
+    }
+
+    async fn memory_vectors(self: &Arc<Self>, agent: &str) -> Result<Resolved, EmbedError> {
+        let target = Target::of(&self.config.load().config, agent, None)
+            .map_err(|err| EmbedError::Answer(err.to_string()))?;
+        self.embedding(agent, target).await
+    }
+
+    pub(crate) async fn search_memory(
+        self: &Arc<Self>,
+        agent: &str,
+        query: Query,
+    ) -> Result<Found, MemoryError> {
+        let resolved = self.memory_vectors(agent).await;
+        let vectors = match &resolved {
+            Ok(resolved) => Some(Asked::new(&self.embedder, resolved)),
+            // Words do without a key; a wrong setting is the operator's business.
+            Err(EmbedError::NoProvider) => None,
+            Err(err) => {
+                tracing::debug!(agent, %err, "memory is searched by words only");
+                None
+            }
+        };
+        let vectors = vectors.as_ref().map(|asked| asked as &dyn Vectors);
+        self.memory(agent).search(query, vectors).await
     }
 
     fn unfinished(&self) -> Vec<Arc<Run>> {

@@ -5,6 +5,7 @@
 
 mod wire;
 
+use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
@@ -117,18 +118,10 @@ impl Target {
     /// settings leave that choice.
     pub fn of(config: &Config, agent: &str, chosen: Option<&str>) -> Result<Self, TargetError> {
         let nothing = Map::new();
-        let section = |rest: Option<&Map<String, Value>>| {
-            rest.and_then(|rest| rest.get("memorySearch")?.as_object().cloned())
-        };
-        let defaults = section(Some(&config.agents.defaults.rest));
-        let own = section(config.agents.get(agent).map(|agent| &agent.rest));
-        let layers = [own.as_ref(), defaults.as_ref()];
-        let get = |pointer: &[&str]| layers.into_iter().flatten().find_map(|it| at(it, pointer));
-        let text = |pointer: &[&str]| {
-            let value = get(pointer).and_then(Value::as_str).map(str::trim).unwrap_or_default();
-            (!value.is_empty()).then(|| value.to_owned())
-        };
-        let enabled = get(&["enabled"]).and_then(Value::as_bool).unwrap_or(true);
+        let layers = Layers::of(config, agent);
+        let get = |pointer: &[&str]| layers.get(pointer);
+        let text = |pointer: &[&str]| layers.text(pointer);
+        let enabled = layers.flag(&["enabled"]).unwrap_or(true);
         let mut target = Self {
             provider: DEFAULT_PROVIDER.to_owned(),
             model: String::new(),
@@ -226,6 +219,36 @@ impl Target {
     }
 }
 
+/// `memorySearch` of an agent over that of the defaults, key by key.
+#[derive(Debug)]
+pub(crate) struct Layers<'c>([Option<&'c Map<String, Value>>; 2]);
+
+impl<'c> Layers<'c> {
+    pub(crate) fn of(config: &'c Config, agent: &str) -> Self {
+        let section = |rest: &'c Map<String, Value>| rest.get("memorySearch")?.as_object();
+        let own = config.agents.get(agent).and_then(|agent| section(&agent.rest));
+        Self([own, section(&config.agents.defaults.rest)])
+    }
+
+    pub(crate) fn get(&self, pointer: &[&str]) -> Option<&'c Value> {
+        self.0.into_iter().flatten().find_map(|section| at(section, pointer))
+    }
+
+    /// A text that says something.
+    pub(crate) fn text(&self, pointer: &[&str]) -> Option<String> {
+        let value = self.get(pointer).and_then(Value::as_str).map(str::trim).unwrap_or_default();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    pub(crate) fn flag(&self, pointer: &[&str]) -> Option<bool> {
+        self.get(pointer).and_then(Value::as_bool)
+    }
+
+    pub(crate) fn number(&self, pointer: &[&str]) -> Option<f64> {
+        self.get(pointer).and_then(Value::as_f64)
+    }
+}
+
 fn at<'v>(section: &'v Map<String, Value>, pointer: &[&str]) -> Option<&'v Value> {
     let (first, rest) = pointer.split_first()?;
     let value = section.get(*first).filter(|value| !value.is_null())?;
@@ -250,13 +273,57 @@ impl Embedder {
     /// One vector per text, in their order.
     pub(crate) async fn embed(
         &self,
-        Resolved(model, dialect, dimensions): Resolved,
+        Resolved(model, dialect, dimensions): &Resolved,
         texts: &[String],
     ) -> Result<Vec<Vec<f64>>, EmbedError> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        wire::ask(&self.0, &model, dialect, texts, dimensions).await
+        wire::ask(&self.0, model, *dialect, texts, *dimensions).await
+    }
+}
+
+impl Resolved {
+    /// Provider and model, as `provider/model`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.0.provider, self.0.id)
+    }
+}
+
+/// A provider of vectors that is ready to be asked.
+pub(crate) trait Vectors: Send + Sync {
+    /// Provider and model, as `provider/model`.
+    fn model(&self) -> &str;
+
+    /// One vector per text, in their order.
+    fn embed<'a>(&'a self, texts: &'a [String])
+    -> BoxFuture<'a, Result<Vec<Vec<f64>>, EmbedError>>;
+}
+
+/// A provider with what it takes to ask it.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    embedder: &'a Embedder,
+    resolved: &'a Resolved,
+    name: String,
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn new(embedder: &'a Embedder, resolved: &'a Resolved) -> Self {
+        Self { embedder, resolved, name: resolved.name() }
+    }
+}
+
+impl Vectors for Asked<'_> {
+    fn model(&self) -> &str {
+        &self.name
+    }
+
+    fn embed<'a>(
+        &'a self,
+        texts: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Vec<f64>>, EmbedError>> {
+        Box::pin(self.embedder.embed(self.resolved, texts))
     }
 }
 

@@ -138,6 +138,11 @@ impl Toolbox {
         self.tools.write().unwrap_or_else(PoisonError::into_inner).insert(name, tool);
     }
 
+    pub(crate) fn remove(&self, names: &[String]) {
+        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
+        tools.retain(|name, _| !names.contains(name));
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Arc<dyn Tool>> {
         self.tools.read().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
     }

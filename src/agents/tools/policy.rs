@@ -74,7 +74,8 @@ pub(crate) fn profiles_of(tool: &str) -> Vec<&'static str> {
 
 /// The names of every tool that exists somewhere, ours or not.
 fn is_known(name: &str) -> bool {
-    GROUPS.iter().any(|(_, tools)| tools.contains(&name))
+    name.contains(crate::agents::mcp::BETWEEN)
+        || GROUPS.iter().any(|(_, tools)| tools.contains(&name))
 }
 
 /// One step: what it lets through and what it takes away.
@@ -200,6 +201,7 @@ fn expand(entry: &str) -> Vec<String> {
     match name.as_str() {
         "bash" => vec!["exec".to_owned()],
         "apply-patch" => vec!["apply_patch".to_owned()],
+        "bundle-mcp" | "group:plugins" => vec![format!("*{}*", crate::agents::mcp::BETWEEN)],
         "group:openclaw" => {
             GROUPS.iter().flat_map(|(_, tools)| tools.iter().map(|t| (*t).to_owned())).collect()
         }

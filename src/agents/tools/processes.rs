@@ -296,26 +296,17 @@ impl Processes {
         env: &Env,
         lifecycle: &Lifecycle,
     ) -> io::Result<Arc<Process>> {
-        let mut id = crate::base::id::uuid();
-        id.truncate(8);
-        let (confinement, name) = (Arc::clone(&self.confinement), id.clone());
-        let is_service = env.get("INVOCATION_ID").is_some();
-        let (cell, launcher) =
-            tokio::task::spawn_blocking(move || confinement.prepare(&name, is_service))
-                .await
-                .map_err(io::Error::other)?;
-        let mut command = Command::new("/bin/sh");
-        command.args(launcher).arg(shell(env)).arg("-c").arg(&launch.command);
-        command.current_dir(&launch.cwd).env_clear();
-        for (name, value) in env.iter().filter(|(name, _)| !is_scrubbed(name)) {
-            command.env(name, value);
-        }
-        command.env("OPENCLAW_SHELL", "exec").env(confine::MARK, &id);
-        command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+        let id = short_id();
+        let mut command = Command::new(shell(env));
+        command.arg("-c").arg(&launch.command).current_dir(&launch.cwd);
+        let extra: Vec<(&str, &str)> = launch
+            .env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .chain([("OPENCLAW_SHELL", "exec")])
+            .collect();
         let stdin = if launch.interactive { Stdio::piped() } else { Stdio::null() };
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0).kill_on_drop(true);
-        let mut child = command.spawn()?;
+        let (mut child, cell) = self.confined(&id, command, &extra, env, stdin).await?;
         let process = Arc::new(Process {
             id,
             agent: launch.agent,
@@ -338,6 +329,48 @@ impl Processes {
             watch_over(&watched, child, cell, timeout, stop).await;
         });
         Ok(process)
+    }
+
+    /// Starts a program that is spoken to; whoever asked ends it.
+    pub(crate) async fn launch(
+        &self,
+        command: Command,
+        extra: &[(&str, &str)],
+        env: &Env,
+    ) -> io::Result<(Child, Cell)> {
+        self.confined(&short_id(), command, extra, env, Stdio::piped()).await
+    }
+
+    /// Starts a command in a cell of its own, without what belongs to the
+    /// gateway.
+    async fn confined(
+        &self,
+        id: &str,
+        command: Command,
+        extra: &[(&str, &str)],
+        env: &Env,
+        stdin: Stdio,
+    ) -> io::Result<(Child, Cell)> {
+        let (confinement, name) = (Arc::clone(&self.confinement), id.to_owned());
+        let is_service = env.get("INVOCATION_ID").is_some();
+        let (cell, launcher) =
+            tokio::task::spawn_blocking(move || confinement.prepare(&name, is_service))
+                .await
+                .map_err(io::Error::other)?;
+        let wanted = command.as_std();
+        let mut command = Command::new("/bin/sh");
+        command.args(launcher).arg(wanted.get_program()).args(wanted.get_args());
+        if let Some(dir) = wanted.get_current_dir() {
+            command.current_dir(dir);
+        }
+        command.env_clear();
+        for (name, value) in env.iter().filter(|(name, _)| !is_scrubbed(name)) {
+            command.env(name, value);
+        }
+        command.envs(extra.iter().copied()).env(confine::MARK, id);
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        Ok((command.spawn()?, cell))
     }
 
     /// Processes of an agent that outlived their call, oldest first.
@@ -389,6 +422,12 @@ impl Processes {
             }
         }
     }
+}
+
+fn short_id() -> String {
+    let mut id = crate::base::id::uuid();
+    id.truncate(8);
+    id
 }
 
 /// The user's shell, if `-c` means the same there as in `sh`.

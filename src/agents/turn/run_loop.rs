@@ -141,6 +141,10 @@ impl Turn<'_> {
             self.begin_transcript(&model).await.map_err(Halt::Internal)?;
             *begun = true;
         }
+        tokio::select! {
+            () = self.inner.servers.ensure(self.inner, &self.snapshot) => {}
+            () = self.run.cancel.cancelled() => return Err(Halt::Aborted),
+        }
         let bench = self.bench(&model);
         let system: Arc<str> = self.system_prompt(&model, &bench).into();
         for _ in 0..MOST_STEPS {

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod jobs;
 pub mod look;
 pub mod manage;
+pub mod memory;
 pub mod models;
 pub mod nodes;
 pub mod root;
@@ -75,6 +76,8 @@ pub enum Command {
     Approvals(Box<approvals::ApprovalsArgs>),
     /// Look after the nodes
     Nodes(nodes::NodesArgs),
+    /// Search what agents wrote down
+    Memory(memory::MemoryArgs),
     /// Look after the skills
     Skills(manage::SkillsArgs),
     /// Open the Control UI
@@ -114,7 +117,6 @@ pub const LATER: &[&str] = &[
     "docs",
     "gateway discover",
     "hooks",
-    "memory",
     "message ban",
     "message broadcast",
     "message channel",

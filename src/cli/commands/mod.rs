@@ -17,6 +17,7 @@ pub mod kept;
 pub mod logs;
 pub mod manage;
 pub mod manual;
+mod memory;
 pub mod message;
 pub mod models;
 pub mod nodes;
@@ -75,6 +76,7 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Cron(args) => manage::cron(context, &args.command),
         Command::Approvals(args) => approvals::run(context, &args.command),
         Command::Nodes(args) => nodes::run(context, &args.command),
+        Command::Memory(args) => memory::run(context, &args.command),
         Command::Skills(args) => manage::skills(context, &args.command),
         Command::System(args) => call::system(context, &args.command),
         Command::Dashboard(args) => dashboard::run(context, &args),

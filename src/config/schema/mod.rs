@@ -42,4 +42,5 @@ pub struct Config {
     pub plugins: Map<String, Value>,
     pub skills: Map<String, Value>,
     pub approvals: Map<String, Value>,
+    pub mcp: Map<String, Value>,
 }

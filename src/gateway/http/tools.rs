@@ -79,7 +79,7 @@ pub async fn answer(
         return Err(missing());
     }
     let owner = caller.is_owner();
-    let schema = state.agents.tool_parameters(&agent, &tool, owner).ok_or_else(missing)?;
+    let schema = state.agents.tool_parameters(&agent, &tool, owner).await.ok_or_else(missing)?;
     let arguments = arguments(&fields, &schema)?;
     let id = text("idempotencyKey").map_or_else(id::uuid, str::to_owned);
     let call = ToolCall {

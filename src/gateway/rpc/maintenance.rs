@@ -4,11 +4,11 @@ use std::future::ready;
 
 use serde_json::{Value, json};
 
-use crate::gateway::rpc::{Call, Method};
+use crate::gateway::rpc::{Call, Method, Reply};
 
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "update.run", run: |call| Box::pin(ready(Ok(update(&call)))) },
-    Method { name: "doctor.memory.status", run: |call| Box::pin(ready(Ok(memory(&call)))) },
+    Method { name: "doctor.memory.status", run: |call| Box::pin(memory(call)) },
 ];
 
 /// This program never replaces itself; the answer says who does.
@@ -41,11 +41,17 @@ fn update(call: &Call) -> Value {
     })
 }
 
-/// No memory index is kept, so there is no embedding provider to check.
-fn memory(call: &Call) -> Value {
-    let snapshot = call.state.config.load();
-    json!({
-        "agentId": snapshot.config.agents.default_id().to_lowercase(),
-        "embedding": { "ok": false, "error": "memory search is not available in this gateway" },
-    })
+/// The memory of the default agent, and whether it can be searched by meaning.
+async fn memory(call: Call) -> Reply {
+    let agent = call.state.config.load().config.agents.default_id().to_lowercase();
+    let (status, complaint) = call.state.agents.memory_status(&agent).await;
+    let mut answer = json!({ "agentId": agent, "embedding": { "ok": complaint.is_none() } });
+    match status {
+        Ok(status) => answer["provider"] = status["provider"].clone(),
+        Err(err) => answer["embedding"] = json!({ "ok": false, "error": err.to_string() }),
+    }
+    if let Some(complaint) = complaint {
+        answer["embedding"]["error"] = json!(complaint);
+    }
+    Ok(answer)
 }

@@ -7,4 +7,5 @@ mod reload;
 mod rpc_chat;
 mod rpc_state;
 mod tls;
+mod tool_servers;
 mod tools;

@@ -7,7 +7,7 @@ use crate::support::fake_provider::FakeProvider;
 use crate::support::gateway::TestGateway;
 
 /// Has the agent call one tool and returns what the model was told.
-async fn use_tool(
+pub(crate) async fn use_tool(
     provider: &FakeProvider,
     client: &mut TestClient,
     id: &str,
