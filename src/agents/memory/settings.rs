@@ -113,9 +113,9 @@ mod tests {
         let config: Config = serde_json::from_value(config).unwrap();
         let env = [("HOME", "/home/u")].into_iter().collect();
         let paths = Paths::resolve(&env);
-        let of = |agent| Settings::of(&config, agent, &paths, "/work".as_ref());
+        let of = |agent| Settings::of(&config, agent, &paths, "/w".as_ref());
         let main = of("main");
-        assert_eq!(main.extra, [PathBuf::from("/home/u/notes"), PathBuf::from("/work/more")]);
+        assert_eq!(main.extra, [PathBuf::from("/home/u/notes"), PathBuf::from("/w/more")]);
         assert_eq!((main.max_results, main.tokenizer), (9, Tokenizer::Trigram));
         assert!((main.hybrid.vector_weight - 0.5).abs() < f64::EPSILON);
         let own = of("own");

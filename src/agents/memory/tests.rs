@@ -1,3 +1,5 @@
+//! Searches over real files and a real index, with vectors that know three topics.
+
 use std::sync::Mutex;
 
 use futures_util::FutureExt;
