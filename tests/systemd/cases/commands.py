@@ -4,7 +4,7 @@ import json
 import time
 
 from machine import (
-    PATIENCE, PORT, SOCKET, UNIT, Client, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid,
+    CONFIG, PATIENCE, PORT, SOCKET, UNIT, Client, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid,
     model_host, network, now, refused, serving, sh, shown, until, write_config
 )
 
@@ -85,6 +85,26 @@ def reload_does_not_restart():
     sh(f"systemctl --user reload {UNIT}")
     until(lambda: shown(UNIT, "ActiveState")["ActiveState"] == "active", PATIENCE, "active after reload")
     equal(main_pid(), before, "pid")
+
+
+@case()
+def a_refused_configuration_fails_the_reload_and_is_shown():
+    installed()
+    pid, since, good = main_pid(), now(), sh(f"cat {CONFIG}")
+    status = lambda: shown(UNIT, "StatusText")["StatusText"]
+    write_config('{"gateway": {"port": "x"}}')
+    done = sh(f"systemctl --user reload {UNIT}", check=False)
+    equal(done.returncode != 0, True, "a refused configuration fails the reload")
+    until(lambda: "degraded" in status(), PATIENCE, "the reason in the status")
+    look = lambda: sh(f"journalctl --user -q -u {UNIT} --since={since} -o cat --no-pager")
+    until(lambda: "reload failed: openclaw.json is refused" in look(), PATIENCE, "the reason in the journal")
+    equal(main_pid(), pid, "pid")
+    with network():
+        knock()
+    write_config(good)
+    sh(f"systemctl --user reload {UNIT}")
+    until(lambda: "degraded" not in status(), PATIENCE, "well again")
+    equal(main_pid(), pid, "pid")
 
 
 @case(guarantee=8)
