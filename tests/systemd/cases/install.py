@@ -5,8 +5,8 @@ import socket
 import time
 
 from machine import (
-    CONFIG, PATIENCE, SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, knock, main_pid,
-    network, refused, sh, shown, until
+    CONFIG, GOOD, PATIENCE, SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, knock, main_pid,
+    network, refused, sh, shown, until, write_config
 )
 
 
@@ -23,6 +23,40 @@ def install_is_ready_when_it_returns():
     equal(shown(UNIT, "Type")["Type"], "notify", "Type")
     contains(shown(UNIT, "StatusText")["StatusText"], "listening on ws://127.0.0.1:18789")
     return f"install took {took:.2f} s"
+
+
+@case(guarantee=2)
+def a_secret_that_cannot_be_had_is_a_failure_with_the_reason():
+    reference = {"source": "env", "provider": "default", "id": "NO_SUCH_TOKEN"}
+    bad = json.dumps({"gateway": {"mode": "local", "auth": {"mode": "token", "token": reference}}})
+    fresh()
+    write_config(bad)
+    for verb in ("install", "start", "restart"):
+        done = sh(f"openclaw gateway {verb} 2>&1; echo status $?")
+        contains(done, "NO_SUCH_TOKEN")
+        contains(done, "status 1")
+        if verb == "install":
+            write_config(GOOD)
+            sh("openclaw gateway install; openclaw gateway stop")
+            write_config(bad)
+    write_config(GOOD)
+    sh("openclaw gateway start && openclaw gateway call health --timeout 60000")
+
+
+@case()
+def sockets_without_names_are_taken_and_beat_the_flags():
+    fresh()
+    sh("systemd-run --user -q --unit typed --setenv=OPENCLAW_SERVICE_MARKER=openclaw /usr/bin/systemd-socket-activate "
+       "-l 127.0.0.1:18995 -l '[::1]:18995' -E HOME -E OPENCLAW_SERVICE_MARKER /usr/local/bin/openclaw gateway run --port 18996")
+    with network():
+        until(lambda: knock(port=18995), PATIENCE, "an answer")
+        knock(port=18995, host="::1")
+        try:
+            knock(port=18996)
+            raise AssertionError("the port of the flag is open")
+        except ConnectionRefusedError:
+            pass
+    sh("systemctl --user stop typed")
 
 
 @case(guarantee=10)
