@@ -112,11 +112,11 @@ async fn status(context: &Context, args: &StatusArgs) -> CommandResult {
         if args.deep || args.index {
             row["embeddingProbe"] = of.probe().await;
         }
-        if args.index {
-            if let Err(reason) = of.index(args.force).await {
-                row["indexError"] = json!(reason);
-                failed.line(format!("Memory index failed: {reason}"));
-            }
+        if args.index
+            && let Err(reason) = of.index(args.force).await
+        {
+            row["indexError"] = json!(reason);
+            failed.line(format!("Memory index failed: {reason}"));
         }
         let status = of.status().map_err(|err| Failure::new(err.to_string()))?;
         row["scan"] = json!({"totalFiles": status["custom"]["totalFiles"], "issues": []});
