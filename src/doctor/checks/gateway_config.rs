@@ -5,6 +5,9 @@ use crate::doctor::checks::{Check, Scope};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Finding, Severity};
 
+/// The flag of `gateway run`.
+const ALLOW_UNCONFIGURED: &str = "--allow-unconfigured";
+
 pub(super) const CHECK: Check = Check {
     id: "gateway-config",
     section: "Gateway",
@@ -27,7 +30,7 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     }
     let program = facts.program();
     let mut found = Vec::new();
-    if snapshot.config.gateway.mode.is_none() {
+    if snapshot.config.gateway.mode.is_none() && !starts_anyway(facts) {
         found.push(
             Finding::warning("gateway.mode is unset; gateway start will be blocked.")
                 .at("gateway.mode")
@@ -53,4 +56,14 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
         found.push(finding);
     }
     found
+}
+
+/// Whether the service was told to do without, as a package's is.
+fn starts_anyway(facts: &Facts<'_>) -> bool {
+    !facts.host.is_macos()
+        && facts.has_service()
+        && facts
+            .service()
+            .argv()
+            .is_some_and(|argv| argv.iter().any(|arg| arg == ALLOW_UNCONFIGURED))
 }

@@ -75,7 +75,8 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     if facts.snapshot().exists && metadata.uid() == me.uid {
         for agent in facts.agents() {
             let sessions = agent.join("sessions");
-            if !sessions.is_dir() {
+            // An agent that has never run gets its directories with the first turn.
+            if agent.is_dir() && !sessions.is_dir() {
                 let shown = facts.short(&sessions);
                 let repair = Repair::new(
                     format!("make {shown} (0700)"),

@@ -8,9 +8,10 @@ import os
 import re
 import subprocess
 
+from cases.hosts import runs_a_tool
 from machine import (
-    GOOD, LAB, SOCKET, UNIT, UNITS, Knocks, case, contains, equal, knock, lab, network, refused, sh, shown, until,
-    write_config
+    GOOD, LAB, SOCKET, UNIT, UNITS, Client, Knocks, case, contains, equal, knock, lab, model_host, network, refused, sh,
+    shown, until, write_config
 )
 
 APT = "apt-get -qy -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io --no-install-recommends"
@@ -56,11 +57,10 @@ def upgraded(version, system):
     with network():
         knocks.run(more)
     equal((apt.returncode, sh("dpkg-query -W -f '${Version}' openclaw")), (0, version), apt.stdout.read())
-    until(lambda: runs_installed(system), 20, "the new binary runs")
+    until(lambda: runs_installed(system), 90, "the new binary runs")
     if shown(UNIT, "MainPID", system=system)["MainPID"] == before:
         raise AssertionError("the upgrade did not restart the service")
-    # On a busy host a client's request may arrive after the grace of the process that accepted it.
-    if knocks.refused or len(knocks.losses) > knocks.ok / 500:
+    if knocks.refused or knocks.losses:
         raise AssertionError(f"{knocks}, for example {knocks.worst[:3]}")
     return str(knocks)
 
@@ -79,6 +79,12 @@ def removed(data):
     equal(left.strip(), "", "files left")
 
 
+def complaints():
+    """What the doctor finds and notes; nobody can guess a model's key."""
+    report = json.loads(sh("openclaw doctor --json --severity-min info --skip auth-profiles"))
+    return report["findings"]
+
+
 @case(guarantee=16, binary=False)
 def the_package_is_a_users_whole_installation():
     install()
@@ -93,9 +99,10 @@ def the_package_is_a_users_whole_installation():
     equal((stored["mode"], len(stored["token"])), ("token", 48), "generated token")
     equal(sh("stat -c %a ~/.openclaw/openclaw.json ~/.openclaw").split(), ["600", "700"], "modes")
     sh("loginctl enable-linger")
+    equal(complaints(), [], "the doctor's complaints after an installation without any configuration")
     lab("reboot")
     with network():
-        until(lambda: knock(5), 20, "after a reboot without a login")
+        until(lambda: knock(10), 90, "after a reboot without a login")
     seen = upgraded("9999:1", system=False)
     contains(sh("openclaw gateway status"), "RPC probe: ok")
     removed("/home/claw/.openclaw")
@@ -115,10 +122,10 @@ def the_package_is_the_hosts_whole_installation():
           ["700", "openclaw", "600", "openclaw"], "modes")
     lab("reboot")
     with network():
-        until(lambda: knock(5), 20, "after a reboot")
+        until(lambda: knock(10), 90, "after a reboot")
     instance = shown("openclaw-gateway@18791.service", "MainPID", system=True)["MainPID"]
     seen = upgraded("9999:1", system=True)
-    until(lambda: shown("openclaw-gateway@18791.service", "MainPID", system=True)["MainPID"] not in ("0", instance), 20, "instance restarted")
+    until(lambda: shown("openclaw-gateway@18791.service", "MainPID", system=True)["MainPID"] not in ("0", instance), 90, "instance restarted")
     removed("/var/lib/openclaw")
     return f"upgrade under 200 connects/s: {seen}"
 
@@ -138,6 +145,13 @@ def the_packaged_units_are_sound_and_tight():
     if max(scores) > 2.0:
         raise AssertionError(f"exposure {scores}")
     return f"systemd-analyze security: {scores[0]} (template {scores[1]})"
+
+
+def settle(config):
+    """The host's gateway with that configuration."""
+    lab("exec", "--root", "--", "bash", "-c",
+        "umask 077; cat > /var/lib/openclaw/openclaw.json; chown openclaw: /var/lib/openclaw/openclaw.json; "
+        f"systemctl restart {UNIT} || {{ journalctl -u {UNIT} -n 20 --no-pager; exit 1; }}", stdin=json.dumps(config))
 
 
 @case(binary=False)
@@ -161,6 +175,13 @@ if command -v perl >/dev/null; then perl -e 'print 1' >/dev/null; fi
     try:
         sh(f"systemctl daemon-reload && systemctl start {UNIT} || {{ journalctl -u {UNIT} -n 20 --no-pager; exit 1; }}", root=True)
         equal(sh("stat -c %U /var/lib/openclaw/workspace/notes.txt", root=True).strip(), "openclaw", "owner")
+        sh(f"rm {DROP_INS}/probe.conf; systemctl daemon-reload", root=True)
+        config = {**model_host(), "tools": {"exec": {"security": "full", "ask": "off"}}}
+        settle(config)
+        said = runs_a_tool("", config["gateway"]["auth"]["token"],
+                           "exec 2>/dev/null; echo made > proof.txt; touch /etc/x || echo shut; ls /home/claw || echo shut")
+        contains(said, "shut\\\\nshut")
+        equal(sh("find /var/lib/openclaw -name proof.txt -user openclaw | xargs cat", root=True).strip(), "made", "what an agent's tool wrote")
         # Every example is accepted as it is, where what it names exists.
         sh("groupadd -f docker; install -d -o openclaw /srv/projects; umask 077; echo secret > /etc/openclaw/credentials/model-key", root=True)
         for example in ("projects", "proc", "sandboxes", "docker", "devices", "credentials", "home"):
@@ -174,6 +195,13 @@ if command -v perl >/dev/null; then perl -e 'print 1' >/dev/null; fi
             if example == "credentials":
                 pid = shown(UNIT, "MainPID", system=True)["MainPID"]
                 equal(sh(f"nsenter -t {pid} -m cat /run/credentials/{UNIT}/model-key", root=True), "secret\n", "credential")
+                # As the drop-in says it is referred to.
+                provider = {"source": "file", "mode": "singleValue", "path": f"/run/credentials/{UNIT}/model-key"}
+                settle({"gateway": {"mode": "local", "port": 18789, "auth": {
+                    "mode": "token", "token": {"source": "file", "provider": "model-key", "id": "value"}}},
+                    "secrets": {"providers": {"model-key": provider}}})
+                with network():
+                    Client("secret").wire.close()
     finally:
         sh(f"rm -rf {DROP_INS}; systemctl stop {UNIT} {SOCKET}; systemctl daemon-reload", root=True, check=False)
     return "git, python, pipes and temporary files work; /etc, /usr and homes are closed; 7 example drop-ins start"
@@ -196,6 +224,17 @@ def install_on_a_packaged_host_writes_only_what_differs():
     contains(text, "port=18790")
     with network():
         equal(refused(), True, "the old port is closed")
+    # What install wrote beside the package's unit is no override of the operator's.
+    service = " ".join(f"--only {one}" for one in ("service-drift", "service-command", "service-reload", "socket-unit", "gateway-daemon"))
+    look = lambda: [one["message"] for one in json.loads(sh(f"openclaw doctor --json --severity-min info {service}"))["findings"]]
+    equal(look(), [], "findings beside the package's unit")
+    sh(f"printf '[Service]\\nKillMode=process\\n' > {UNITS}/{UNIT}.d/override.conf; cd {UNITS}/{UNIT}.d; cp 50-openclaw.conf /tmp/before; "
+       "sed -i s/GATEWAY_PORT=18790/GATEWAY_PORT=1/ 50-openclaw.conf; systemctl --user daemon-reload")
+    equal(sorted(look()), ["operator override (respected): Service.KillMode is decided by a drop-in",
+                           'ours changed: Service.Environment OPENCLAW_GATEWAY_PORT is "1", ours is "18790"'], "findings after edits")
+    sh(f"openclaw doctor --fix {service}; cmp /tmp/before {UNITS}/{UNIT}.d/50-openclaw.conf; rm {UNITS}/{UNIT}.d/override.conf; "
+       "systemctl --user daemon-reload")
+    equal(look(), [], "findings after the repair")
     sh("openclaw gateway install --force --port 18789")
     with network():
         knock(5)
