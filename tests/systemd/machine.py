@@ -332,7 +332,8 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 while True: time.sleep(1); self.chunk(b": still thinking\n\n")
             except OSError: return
-        results = [m for m in body["messages"] if m["role"] == "tool"]
+        asked_at = max(n for n, m in enumerate(body["messages"]) if m["role"] == "user")
+        results = [m for m in body["messages"][asked_at:] if m["role"] == "tool"]
         if results:
             delta({"role": "assistant", "content": "tool said: " + json.dumps(results[-1]["content"])[:400]})
             delta({}, "stop")
@@ -362,3 +363,12 @@ def model_host():
                                          "api": "openai-completions", "models": [model]}}},
         "agents": {"defaults": {"model": {"primary": "lab/m"}, "maxConcurrent": 60}},
     }
+
+
+def runs_a_tool(prefix, token, command, root=False):
+    """What an agent's `exec` tool printed."""
+    params = json.dumps({"message": f"RUN[{command}]RUN", "agentId": "main", "sessionKey": "agent:main:tool",
+                         "idempotencyKey": str(time.monotonic())})
+    call = (f"{prefix} openclaw gateway call agent --expect-final --timeout 60000 --json --token {token} "
+            f"--url ws://127.0.0.1:18789 --params {shlex.quote(params)}")
+    return sh(call, root=root)

@@ -6,7 +6,7 @@ import time
 
 from machine import (
     GOOD, HERE, UNIT, UNITS, Knocks, case, contains, equal, fresh, installed, knock, lab, model_host, network, refused,
-    serving, sh, shown, write_config, write_file
+    runs_a_tool, serving, sh, shown, write_config, write_file
 )
 
 
@@ -82,15 +82,6 @@ def verified(unit):
     """Nothing that `systemd-analyze verify` says concerns our unit."""
     done = sh(f"systemd-analyze verify {unit} 2>&1 | grep openclaw || true", root=True)
     equal(done.strip(), "", f"systemd-analyze verify {unit}")
-
-
-def runs_a_tool(prefix, token, command, root=False):
-    """What an agent's `exec` tool printed."""
-    params = json.dumps({"message": f"RUN[{command}]RUN", "agentId": "main", "sessionKey": "agent:main:tool",
-                         "idempotencyKey": str(time.monotonic())})
-    call = (f"{prefix} openclaw gateway call agent --expect-final --timeout 60000 --json --token {token} "
-            f"--url ws://127.0.0.1:18789 --params {shlex.quote(params)}")
-    return sh(call, root=root)
 
 
 @case()
