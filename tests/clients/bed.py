@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -130,6 +131,29 @@ def reply_to(messages):
     return "Hello from the scripted provider."
 
 
+def commands_in(messages):
+    """The commands of a last message `use tools: COMMAND; COMMAND`."""
+    last = messages[-1] if messages else {}
+    content = last.get("content") if last.get("role") == "user" else ""
+    if isinstance(content, list):
+        content = " ".join(part.get("text", "") for part in content)
+    found = re.search(r"use tools: (.*)", content or "")
+    return [command.strip() for command in found[1].split(";")] if found else []
+
+
+def calls_of(commands):
+    calls = [
+        {
+            "index": at,
+            "id": f"call_{at}_{uuid.uuid4().hex[:8]}",
+            "type": "function",
+            "function": {"name": "exec", "arguments": json.dumps({"command": command})},
+        }
+        for at, command in enumerate(commands)
+    ]
+    return {"role": "assistant", "tool_calls": calls}
+
+
 class Provider:
     """An OpenAI-compatible completions API on a free port."""
 
@@ -163,6 +187,13 @@ class Provider:
                 self.send_header("transfer-encoding", "chunked")
                 self.end_headers()
                 base["object"] = "chat.completion.chunk"
+                commands = commands_in(body["messages"])
+                if commands:
+                    self.event({**base, "choices": [{"index": 0, "delta": calls_of(commands), "finish_reason": None}]})
+                    self.event({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+                    self.event({**base, "choices": [], "usage": usage})
+                    self.chunk(b"data: [DONE]\n\n")
+                    return self.chunk(b"")
                 step = -(-len(text) // PIECES)
                 deltas = [{"role": "assistant", "content": ""}]
                 deltas += [{"content": text[at : at + step]} for at in range(0, len(text), step)]
