@@ -38,8 +38,9 @@ def config(port, provider, channels, **more):
 
 
 class Gateway:
-    def __init__(self, binary, homes, name, provider, channels, prefix=(), **more):
+    def __init__(self, binary, homes, name, provider, channels, prefix=(), env=None, **more):
         self.binary = str(binary)
+        self.env = env or {}
         self.port = bed.free_port()
         self.home = homes.new(name, config(self.port, provider, channels, **more))
         self.state = self.home / ".openclaw"
@@ -55,7 +56,7 @@ class Gateway:
         log = open(self.home / "gateway.log", "ab")
         self.process = subprocess.Popen(
             [*self.prefix, self.binary, "gateway"],
-            env=bed.environment(self.home, RUST_BACKTRACE="1"),
+            env=bed.environment(self.home, RUST_BACKTRACE="1", **self.env),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -28,14 +28,36 @@ CONFIG = """[Global]
 """
 
 
+ENCRYPTED = """[SSL]
+ CertFile = {certificate}
+ KeyFile = {key}
+ Ports = {port}
+"""
+
+
+def certificate(folder):
+    """A certificate that speaks for itself, and its key."""
+    made = folder / "irc-certificate.pem", folder / "irc-key.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    words += ["-addext", "basicConstraints=critical,CA:FALSE", "-out", made[0], "-keyout", made[1]]
+    subprocess.run(words, check=True, capture_output=True)
+    return made
+
+
 class Server:
-    def __init__(self, folder, listen="127.0.0.1", port=None, password=None, prefix=()):
+    def __init__(self, folder, listen="127.0.0.1", port=None, password=None, prefix=(), tls=False):
         self.host = listen
         self.port = port or bed.free_port()
         self.prefix = list(prefix)
         self.file = folder / f"ngircd-{self.port}.conf"
         line = f"Password = {password}" if password else ""
-        self.file.write_text(CONFIG.format(listen=listen, port=self.port, password=line))
+        config = CONFIG.format(listen=listen, port=self.port, password=line)
+        if tls:
+            self.tls_port = bed.free_port()
+            self.certificate, key = certificate(folder)
+            config += ENCRYPTED.format(certificate=self.certificate, key=key, port=self.tls_port)
+        self.file.write_text(config)
         self.process = None
         self.start()
 

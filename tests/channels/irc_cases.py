@@ -13,6 +13,7 @@ def channel(server, **more):
 
 class Cases:
     def __init__(self, binary, homes, provider):
+        self.binary, self.homes, self.provider = binary, homes, provider
         self.server = irc.Server(homes.root)
         settings = channel(
             self.server,
@@ -107,7 +108,31 @@ class Cases:
         self.gateway.cli("message", "send", "--target", "#claw", "-m", "hello all")
         self.alice.waits_for("hello all")
 
+    def encrypted(self):
+        """Over TLS a server is spoken to only if the host trusts its certificate."""
+        server = irc.Server(self.homes.root, tls=True)
+        channels = channel(server, port=server.tls_port, host="localhost", tls=True, dmPolicy="open", allowFrom=["*"])
+        trusting = {"SSL_CERT_FILE": str(server.certificate)}
+        one = gateway.Gateway(self.binary, self.homes, "irc-trusting", self.provider, channels, env=trusting)
+        try:
+            one.waits_connected("irc")
+            carol = irc.Person(server, "carol")
+            carol.say("clawbot", "say secret")
+            carol.waits_for("The word is secret today.")
+        finally:
+            one.stop()
+        channels["irc"]["nick"] = "other"
+        wary = gateway.Gateway(self.binary, self.homes, "irc-wary", self.provider, channels)
+        try:
+            refused = lambda: "certificate" in (wary.status("irc").get("lastError") or "").lower()
+            bed.wait_for("complaint about the certificate", refused, 60)
+            bed.check(not wary.is_connected("irc"), "connected without trust")
+        finally:
+            wary.stop()
+            server.kill()
+
     def run(self, report):
+        report.case("IRC: over TLS", self.encrypted)
         report.case("IRC: a stranger pairs", self.pairing)
         report.case("IRC: an allowlisted group with a mention", self.group)
         report.case("IRC: a long answer in pieces", self.long_answer)
