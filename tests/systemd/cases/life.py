@@ -35,7 +35,7 @@ def every_event_of_a_life_has_its_message_id():
     sh(f"systemctl --user reload {UNIT}")
     told("reloading")
     until(lambda: shown(UNIT, "ActiveState")["ActiveState"] == "active", PATIENCE, "reloaded")
-    drop_in("90-life", "[Service]\nRestartSec=100ms\nTimeoutStopSec=16\nWatchdogSec=20\n")
+    drop_in("90-life", "[Service]\nRestartSec=100ms\nTimeoutStopSec=16\nWatchdogSec=30\n")
     sh(f"kill -USR1 {main_pid()}")
     told("restarting", "ready")
 
