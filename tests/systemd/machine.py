@@ -144,7 +144,7 @@ class Knocks:
 
     def __init__(self, port=PORT, rate=200):
         self.port, self.rate = port, rate
-        self.ok = self.refused = self.told = 0
+        self.ok = self.refused = self.told = self.waiting = 0
         self.losses, self.worst, self.slowest = [], [], 0.0
 
     def beside(self, script, count, root=False):
@@ -175,12 +175,20 @@ class Knocks:
         asyncio.run(self._all(more))
 
     async def _all(self, more):
-        began, tasks = time.monotonic(), []
+        due, tasks = time.monotonic(), []
         while more(len(tasks)):
-            delay = began + len(tasks) / self.rate - time.monotonic()
-            await asyncio.sleep(max(0, delay))
+            # On a slow host fewer knock: who waits stays within the queue of the port.
+            due = max(due + 1 / self.rate, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+            while self.waiting > 800:
+                await asyncio.sleep(0.02)
+            self.waiting += 1
             tasks.append(asyncio.create_task(self._one(len(tasks))))
+            tasks[-1].add_done_callback(self._answered)
         await asyncio.gather(*tasks)
+
+    def _answered(self, _task):
+        self.waiting -= 1
 
     async def _one(self, n):
         began = time.monotonic()
@@ -189,7 +197,7 @@ class Knocks:
                 asyncio.open_connection("127.0.0.1", self.port, local_addr=(f"127.0.1.{n % 200 + 1}", 0)), PATIENCE)
         except OSError as err:
             self.refused += 1
-            self.worst.append(repr(err))
+            self.worst.insert(0, f"refused: {err!r}")
             return
         try:
             key = base64.b64encode(os.urandom(16)).decode()
