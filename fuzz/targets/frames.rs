@@ -9,8 +9,9 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use openclaw::gateway::rpc::Caller;
 use openclaw::gateway::ws::greeting::Hello;
-use openclaw::gateway::ws::session::{Session, Step};
+use openclaw::gateway::ws::session::{Refusal, Session, Step};
 use openclaw::protocol::connect::Client;
+use openclaw::protocol::frame;
 use openclaw::protocol::scope::{Role, Scopes};
 
 fn caller(protocol: u64, role: Role, scope: &str) -> Arc<Caller> {
@@ -40,8 +41,9 @@ static CALLERS: LazyLock<[Arc<Caller>; 4]> = LazyLock::new(|| {
     ]
 });
 
-fn check(frame: &str) {
-    let frame: serde_json::Value = serde_json::from_str(frame).expect("an answer is JSON");
+fn check(refusal: Refusal) {
+    let frame = frame::response(&refusal.id, &Err(refusal.error));
+    let frame: serde_json::Value = serde_json::from_str(&frame).expect("an answer is JSON");
     assert_eq!(frame["ok"], false);
     let text = |name: &str| frame["error"][name].as_str().is_some_and(|text| !text.is_empty());
     assert!(text("code") && text("message"), "an error has a code and a text");
@@ -57,9 +59,9 @@ fuzz_target!(|bytes: &[u8]| {
         let mut session = Session::new(Arc::clone(caller));
         for line in text.lines() {
             match session.on_text(line) {
-                Step::Answer(answer) => check(&answer),
+                Step::Refuse(refusal) => check(refusal),
                 Step::Close { last, reason, .. } => {
-                    check(&last);
+                    check(last);
                     assert!(reason.len() <= 123, "a close reason fits its frame");
                 }
                 Step::Run(..) => {}

@@ -18,6 +18,7 @@ mod prompt;
 pub mod providers;
 pub mod public_web;
 mod queue;
+mod raw_stream;
 mod reporter;
 pub mod run;
 mod runtime;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -32,6 +33,7 @@ use crate::agents::memory::{Found, Memory, MemoryError, Query};
 use crate::agents::models::{Lookup, Models};
 use crate::agents::providers::ToolSpec;
 use crate::agents::queue;
+use crate::agents::raw_stream::RawStream;
 use crate::agents::reporter::Reporter;
 use crate::agents::run::EventSink;
 use crate::agents::run::Lane;
@@ -82,6 +84,8 @@ pub struct AgentsDeps {
     pub clock: Arc<dyn Clock>,
     /// Receives the events of all runs.
     pub sink: Arc<dyn EventSink>,
+    /// File of what the models send, piece by piece (`--raw-stream`).
+    pub raw_stream: Option<PathBuf>,
 }
 
 /// The agents of this gateway. Cheap to clone.
@@ -100,6 +104,7 @@ pub(crate) struct Inner {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) clock: Arc<dyn Clock>,
     sink: Arc<dyn EventSink>,
+    pub(crate) raw_stream: Option<RawStream>,
     pub(crate) stores: Stores,
     pub(crate) workspaces: Workspaces,
     pub(crate) toolbox: Toolbox,
@@ -208,7 +213,7 @@ impl Agents {
 
     /// Agents whose models come from somewhere else, for tests.
     pub fn with_models(deps: AgentsDeps, models: Arc<dyn ModelSource>) -> Self {
-        let AgentsDeps { config, env, paths, lifecycle, clock, sink } = deps;
+        let AgentsDeps { config, env, paths, lifecycle, clock, sink, raw_stream } = deps;
         let inner = Inner {
             stores: Stores::new(paths.clone(), lifecycle.clone()),
             workspaces: Workspaces::new(paths.clone()),
@@ -221,6 +226,7 @@ impl Agents {
             lanes: Lanes::default(),
             sessions: Mutex::default(),
             runs: Mutex::default(),
+            raw_stream: raw_stream.map(|path| RawStream::start(path, &lifecycle)),
             draining: AtomicBool::new(false),
             config,
             env,

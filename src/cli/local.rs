@@ -59,6 +59,7 @@ impl Local {
             lifecycle: Lifecycle::default(),
             clock: Arc::new(SystemClock),
             sink: Arc::new(Silence),
+            raw_stream: None,
         };
         Self { agents: Agents::new(deps), default_id, ids }
     }

@@ -30,6 +30,7 @@ pub mod services;
 pub mod shutdown;
 pub mod start;
 pub mod state;
+pub mod tailscale;
 pub mod tls;
 pub mod ws;
 
@@ -55,6 +56,7 @@ use crate::gateway::events::runs::RunEvents;
 use crate::gateway::lock::InstanceLock;
 use crate::gateway::shutdown::Reason;
 use crate::gateway::state::Phase;
+use crate::gateway::tailscale::Exposure;
 use crate::lifecycle::{CancellationToken, Lifecycle};
 use crate::logging::{catalog, repeats};
 use crate::profile::env::Env;
@@ -111,6 +113,7 @@ pub struct Gateway {
     addresses: Vec<SocketAddr>,
     /// What the addresses of the service manager's sockets lack.
     mismatch: Option<activation::Mismatch>,
+    exposure: Exposure,
     idle_after: Option<Duration>,
     /// Whether the service manager holds the port.
     activated: bool,
@@ -205,12 +208,14 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         addresses.push(address);
     }
     reload::conceal(&snapshot);
+    let exposure = Exposure::new(&plan);
     let max_preauth = env
         .get("OPENCLAW_MAX_PREAUTH_CONNECTIONS_PER_IP")
         .and_then(|text| text.parse().ok())
         .filter(|&max: &usize| max > 0)
         .unwrap_or(MAX_PREAUTH);
-    let bus = Arc::new(Bus::default());
+    let traffic = options.traffic();
+    let bus = Arc::new(Bus::new(traffic));
     let gateway = &snapshot.config.gateway;
     let settings = auth::Settings::new(&plan.auth, &gateway.trusted_proxies);
     let limiters = auth::Limiters::new(gateway.auth.rate_limit.as_ref());
@@ -228,6 +233,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         lifecycle: lifecycle.clone(),
         clock: Arc::clone(&clock),
         sink: Arc::new(metrics::Counted { metrics: Arc::clone(&metrics), next: Arc::clone(&runs) }),
+        raw_stream: options.raw_stream_file(&env, &paths),
     });
     runs.show_rows(agents.sessions().rows());
     let channels = ChannelsDeps {
@@ -253,6 +259,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         channels,
         runs,
         metrics,
+        traffic,
         bus,
         dedupe: limits::Dedupe::default(),
         writes: limits::WriteBudget::default(),
@@ -274,6 +281,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         listeners,
         addresses,
         mismatch,
+        exposure,
         idle_after,
         activated,
         inbound,
@@ -355,6 +363,7 @@ impl Gateway {
             listeners,
             addresses,
             mismatch: _,
+            exposure,
             idle_after,
             activated,
             inbound,
@@ -366,6 +375,7 @@ impl Gateway {
         serve(&state, listeners, &accepting);
         routing::start(&state, inbound);
         announce(&addresses, if state.tls.is_some() { "wss" } else { "ws" });
+        exposure.begin(&state);
         let watching = Arc::clone(&state);
         let mut idle = std::pin::pin!(idle::over(&watching, idle_after, activated));
         let reason = loop {
@@ -410,6 +420,9 @@ impl Gateway {
             }
         };
         accepting.cancel();
+        if reason != Reason::Idle {
+            exposure.end(&state);
+        }
         if reason == Reason::Stop {
             // Whoever comes now is to be refused, not queued.
             drop(state.services.restart.take_kept());

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use crate::base::secret::Secret;
 use crate::config::gate::Flags;
 use crate::gateway::force::Reach;
+use crate::gateway::ws::traffic::Traffic;
+use crate::profile::env::Env;
+use crate::profile::paths::{self, Paths};
 
 /// The flags of `gateway run`.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +45,26 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// What of the sockets' traffic is logged.
+    pub fn traffic(&self) -> Traffic {
+        let style = if self.compact { Some("compact") } else { self.ws_log.as_deref() };
+        Traffic::new(self.verbose, style)
+    }
+
+    /// Where the models' raw streams go, if anybody asks for them.
+    pub fn raw_stream_file(&self, env: &Env, paths: &Paths) -> Option<PathBuf> {
+        let asked =
+            self.raw_stream || self.raw_stream_path.is_some() || env.is_on("OPENCLAW_RAW_STREAM");
+        let named = self.raw_stream_path.clone().or_else(|| {
+            let named = env.get("OPENCLAW_RAW_STREAM_PATH").map(str::trim);
+            named.filter(|path| !path.is_empty()).map(PathBuf::from)
+        });
+        asked.then(|| match named {
+            Some(path) => paths::expand(&path.to_string_lossy(), &paths.home),
+            None => paths.logs().join("raw-stream.jsonl"),
+        })
+    }
+
     /// The flags that decide about the port.
     pub fn flags(&self) -> Flags {
         Flags {

@@ -22,6 +22,7 @@ use crate::gateway::presence::Presence;
 use crate::gateway::reload::Reloader;
 use crate::gateway::services::Services;
 use crate::gateway::tls::Tls;
+use crate::gateway::ws::traffic::Traffic;
 use crate::lifecycle::Lifecycle;
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
@@ -65,6 +66,8 @@ pub struct State {
     /// Turns what happens in runs into events.
     pub runs: Arc<RunEvents>,
     pub metrics: Arc<Metrics>,
+    /// What of the sockets' traffic is logged.
+    pub traffic: Traffic,
     pub agents: Agents,
     pub channels: Channels,
     pub services: Services,

@@ -45,6 +45,8 @@ pub struct Options {
     pub console_level: LevelFilter,
     /// The console level was chosen for this run: no setting changes it.
     pub console_fixed: bool,
+    /// The only subsystem that is shown on the console; `None` for all.
+    pub console_only: Option<&'static str>,
     pub style: Style,
     /// Whether the console may use colours.
     pub colour: bool,
@@ -63,6 +65,7 @@ impl Options {
             file_level: LevelFilter::INFO,
             console_level: LevelFilter::INFO,
             console_fixed: false,
+            console_only: None,
             style: Style::Pretty,
             colour: false,
             redaction: Redaction::On,
@@ -95,8 +98,8 @@ pub fn init(options: &Options) -> Result<PathBuf, InitError> {
     let subscriber = registry()
         .with(repeats::RepeatLayer.with_filter(most_relevant()))
         .with(file.with_filter(relevant(&FILE_LEVEL)))
-        .with(console.map(|layer| layer.with_filter(relevant(&CONSOLE_LEVEL))))
-        .with(journal.map(|layer| layer.with_filter(relevant(&CONSOLE_LEVEL))));
+        .with(console.map(|layer| layer.with_filter(shown(options.console_only))))
+        .with(journal.map(|layer| layer.with_filter(shown(options.console_only))));
     tracing::subscriber::set_global_default(subscriber).map_err(|_taken| InitError::Twice)?;
     report_panics();
     if let Err(err) = usable {
@@ -165,9 +168,18 @@ pub fn parse_level(text: &str) -> Option<LevelFilter> {
 
 /// Our own lines up to `level`; of libraries only warnings and errors.
 fn relevant(level: &'static AtomicUsize) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    FilterFn::new(move |meta: &Metadata<'_>| is_relevant(meta, level))
+}
+
+fn is_relevant(meta: &Metadata<'_>, level: &'static AtomicUsize) -> bool {
+    number(LevelFilter::from_level(*meta.level())) <= level.load(Ordering::Relaxed)
+        && (is_ours(meta.target()) || *meta.level() <= Level::WARN)
+}
+
+/// What the console shows: what is relevant there, of one subsystem if told so.
+fn shown(only: Option<&'static str>) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     FilterFn::new(move |meta: &Metadata<'_>| {
-        number(LevelFilter::from_level(*meta.level())) <= level.load(Ordering::Relaxed)
-            && (is_ours(meta.target()) || *meta.level() <= Level::WARN)
+        is_relevant(meta, &CONSOLE_LEVEL) && only.is_none_or(|only| meta.target() == only)
     })
 }
 

@@ -18,6 +18,21 @@ pub enum ErrorCode {
     Forbidden,
 }
 
+impl ErrorCode {
+    /// The code as it stands on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::NotPaired => "NOT_PAIRED",
+            Self::NotLinked => "NOT_LINKED",
+            Self::AgentTimeout => "AGENT_TIMEOUT",
+            Self::Timeout => "TIMEOUT",
+            Self::Forbidden => "FORBIDDEN",
+        }
+    }
+}
+
 /// `{code, message, details?, retryable?, retryAfterMs?}`; absent keys stay absent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

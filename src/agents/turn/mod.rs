@@ -30,6 +30,7 @@ use crate::agents::runtime::Run;
 use crate::agents::sessions::INJECTED_MODEL;
 use crate::agents::sessions::INJECTED_PROVIDER;
 
+pub(crate) use answer::Answer;
 pub(crate) use begin::begin;
 
 /// Why a run stopped before its answer.

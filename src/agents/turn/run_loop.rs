@@ -22,6 +22,7 @@ use crate::agents::providers::ProviderError;
 use crate::agents::providers::Stop;
 use crate::agents::providers::ToolSpec;
 use crate::agents::providers::classify;
+use crate::agents::raw_stream::Tap;
 use crate::agents::run::ClientToolCall;
 use crate::agents::run::Lane;
 use crate::agents::run::RunBody;
@@ -309,6 +310,8 @@ impl Turn<'_> {
         answer: &mut Answer,
         shows_thinking: bool,
     ) -> Result<(), Halt> {
+        let raw = self.inner.raw_stream.as_ref();
+        let mut tap = raw.map(|raw| Tap::new(raw, &self.run.id, &self.run.session_id));
         let mut stream =
             self.bounded(deadline, ready.provider.stream(call)).await?.map_err(Halt::Provider)?;
         loop {
@@ -322,6 +325,9 @@ impl Turn<'_> {
             };
             let part = part.map_err(Halt::Provider)?;
             let is_last = matches!(part, Part::Done { .. });
+            if let Some(tap) = &mut tap {
+                tap.part(&part, self.inner.clock.now_ms());
+            }
             match answer.push(part) {
                 Shown::Text { from } => {
                     let text = answer.visible();
@@ -334,6 +340,9 @@ impl Turn<'_> {
                 Shown::Thinking { .. } | Shown::Nothing => {}
             }
             if is_last {
+                if let Some(tap) = &tap {
+                    tap.end(answer, self.inner.clock.now_ms());
+                }
                 return Ok(());
             }
         }

@@ -207,6 +207,7 @@ impl World {
             lifecycle: Lifecycle::default(),
             clock: Arc::new(SystemClock),
             sink: Arc::clone(&ear) as Arc<dyn EventSink>,
+            raw_stream: None,
         };
         Self { agents: Agents::with_models(deps, Arc::new(models)), ear, provider, home }
     }

@@ -79,6 +79,13 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
     without_core_dumps();
     let log_file = logging::init(&log_options(context, &snapshot, &options))
         .map_err(|err| Failure::new(format!("{err}")))?;
+    if options.cli_backend_logs {
+        context.ui.err(&format!(
+            "Only lines of command-line model backends are shown here, and this gateway runs \
+             none; all others are in {}\n",
+            log_file.display()
+        ));
+    }
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
@@ -87,7 +94,6 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
         .build()
         .map_err(|err| Failure::new(format!("starting the runtime: {err}")))?;
     let env = Arc::clone(&snapshot.env);
-    let asked = options.clone();
     let setup = Process {
         env: (*context.env).clone(),
         paths: context.paths.clone(),
@@ -100,9 +106,6 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
         let signals = Signals::install()
             .map_err(|err| Failure::new(format!("installing signal handlers: {err}")))?;
         tracing::info!("log file: {}", log_file.display());
-        for flag in without_effect(&asked) {
-            tracing::warn!("{flag} has no effect in this gateway yet");
-        }
         Ok::<_, Failure>(Box::pin(process::run(setup, snapshot, signals)).await)
     });
     // A blocking read of a file somewhere must not hold the process.
@@ -128,21 +131,6 @@ fn without_core_dumps() {
     if let Err(err) = limited {
         tracing::warn!(%err, "core dumps are not switched off");
     }
-}
-
-/// The flags that are accepted for the sake of old scripts and do nothing.
-fn without_effect(options: &RunOptions) -> Vec<&'static str> {
-    [
-        ("--tailscale", options.tailscale.as_deref().is_some_and(|mode| mode != "off")),
-        ("--tailscale-reset-on-exit", options.tailscale_reset_on_exit),
-        ("--cli-backend-logs", options.cli_backend_logs),
-        ("--ws-log", options.ws_log.is_some()),
-        ("--compact", options.compact),
-        ("--raw-stream", options.raw_stream || options.raw_stream_path.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(flag, given)| given.then_some(flag))
-    .collect()
 }
 
 fn is_dev(context: &Context, options: &RunOptions) -> bool {
@@ -171,6 +159,7 @@ fn log_options(context: &Context, snapshot: &Snapshot, options: &RunOptions) -> 
         chosen.console_level = console_level;
     }
     chosen.console_fixed = options.verbose || context.log_level.is_some();
+    chosen.console_only = options.cli_backend_logs.then_some("agent/cli-backend");
     if options.verbose {
         chosen.console_level = logging::parse_level("debug").unwrap_or(chosen.console_level);
     }
@@ -193,21 +182,5 @@ fn restart_in_place(listeners: &[TcpListener]) -> Failure {
             Failure::new(format!("starting over: {err}"))
         }
         Err(err) => Failure::new(format!("finding this program: {err}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flag_that_does_nothing_is_named() {
-        let mut options = RunOptions::default();
-        assert!(without_effect(&options).is_empty());
-        options.tailscale = Some("off".into());
-        assert!(without_effect(&options).is_empty());
-        options.tailscale = Some("serve".into());
-        options.raw_stream_path = Some("/x".into());
-        assert_eq!(without_effect(&options), ["--tailscale", "--raw-stream"]);
     }
 }

@@ -107,7 +107,6 @@ const SUPPORT: &[(&str, Support)] = &[
     ("gateway.remote.sshIdentity", Inert),
     ("gateway.remote.sshTarget", Inert),
     ("gateway.remote.transport", Inert),
-    ("gateway.tailscale", Inert),
     ("gateway.webchat", Inert),
     ("hooks", Native),
     ("hooks.gmail", Inert),
@@ -326,7 +325,7 @@ mod tests {
     fn a_section_without_any_effect_is_named() {
         let document = json!({"browser": {}, "gateway": {}, "agents": {}, "canvasHost": {}});
         assert_eq!(inert_sections(&document), ["browser", "canvasHost"]);
-        assert_eq!(of("gateway.tailscale.mode"), Inert);
+        assert_eq!(of("gateway.push"), Inert);
         assert_eq!(of("gateway.port"), Native);
         assert_eq!(reload_word("gateway.port"), "restart");
     }

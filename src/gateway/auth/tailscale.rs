@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::gateway::tailscale;
 use crate::gateway::ws::Peer;
-use crate::lifecycle::child;
 use crate::profile::env::Env;
 
 /// How long the daemon may take to answer.
 const WHOIS: Duration = Duration::from_secs(5);
-
-/// Most that is read of its answer.
-const MOST_BYTES: usize = 256 * 1024;
 
 const LOGIN: &str = "tailscale-user-login";
 
@@ -37,17 +34,9 @@ fn claim(peer: &Peer) -> Option<(String, IpAddr)> {
 
 /// The user that the daemon knows at `address`, in lower case.
 async fn whois(env: &Env, address: IpAddr) -> Option<String> {
-    let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    let program = std::env::split_paths(path)
-        .map(|dir| dir.join("tailscale"))
-        .find(|program| program.is_file())?;
-    let mut command = child::command(program);
-    command.args(["whois", "--json", &address.to_string()]).env("PATH", path);
-    let output = tokio::time::timeout(WHOIS, command.output()).await.ok()?.ok()?;
-    if !output.status.success() || output.stdout.len() > MOST_BYTES {
-        return None;
-    }
-    login_of(&output.stdout)
+    let address = address.to_string();
+    let answer = tailscale::ask(env, &["whois", "--json", &address], WHOIS).await.ok()?;
+    login_of(&answer)
 }
 
 fn login_of(answer: &[u8]) -> Option<String> {

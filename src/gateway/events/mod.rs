@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::gateway::rpc::Caller;
 use crate::gateway::ws::Outbox;
 use crate::gateway::ws::outbox::Numbering;
+use crate::gateway::ws::traffic::Traffic;
 use crate::protocol::events::Event;
 use crate::protocol::frame::{EventText, StateVersion, close};
 use crate::protocol::scope::Role;
@@ -70,11 +71,16 @@ pub struct Bus {
     connections: RwLock<HashMap<String, Arc<Connection>>>,
     presence: AtomicU64,
     health: AtomicU64,
+    traffic: Traffic,
     /// Set when the gateway ends: the close of sockets that join too late.
     closing: OnceLock<(u16, String)>,
 }
 
 impl Bus {
+    pub fn new(traffic: Traffic) -> Self {
+        Self { traffic, ..Self::default() }
+    }
+
     /// Adds a socket; from here on it hears events.
     pub fn join(&self, connection: Connection) -> Arc<Connection> {
         let connection = Arc::new(connection);
@@ -132,6 +138,7 @@ impl Bus {
         let Some(connection) = connection else { return false };
         let text = Arc::new(EventText::new(event.name(), payload, None));
         connection.outbox.push_event(event, &text, Numbering::Uncounted, event.droppable());
+        self.tell(event, 1, payload);
         true
     }
 
@@ -259,15 +266,22 @@ impl Bus {
     }
 
     fn target(&self, event: Event, payload: &impl Serialize, wanted: impl Fn(&Connection) -> bool) {
-        let mut text = None;
+        let (mut text, mut hearers) = (None, 0);
         for connection in self.read().values() {
             if connection.may_hear(event) && wanted(connection) {
+                hearers += 1;
                 let text = text
                     .get_or_insert_with(|| Arc::new(EventText::new(event.name(), payload, None)));
                 let droppable = event.droppable();
                 connection.outbox.push_event(event, text, Numbering::Uncounted, droppable);
             }
         }
+        self.tell(event, hearers, payload);
+    }
+
+    fn tell(&self, event: Event, hearers: usize, payload: &impl Serialize) {
+        let payload = || serde_json::to_value(payload).unwrap_or_default();
+        self.traffic.event(event.name(), hearers, payload);
     }
 
     fn deliver(
@@ -278,15 +292,17 @@ impl Bus {
         droppable: bool,
         wanted: impl Fn(&Connection) -> bool,
     ) {
-        let mut text = None;
+        let (mut text, mut hearers) = (None, 0);
         for connection in self.read().values() {
             if connection.may_hear(event) && wanted(connection) {
+                hearers += 1;
                 let text = text.get_or_insert_with(|| {
                     Arc::new(EventText::new(event.name(), payload, version))
                 });
                 connection.outbox.push_event(event, text, connection.numbering(), droppable);
             }
         }
+        self.tell(event, hearers, payload);
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Connection>>> {

@@ -131,7 +131,10 @@ impl Call {
     /// follows as the second.
     pub fn respond_early(&self, payload: Value) {
         if let Some(outbox) = &self.outbox {
-            outbox.push_text(frame::response(&self.id, &Ok(payload)));
+            let reply = Ok(payload);
+            let conn_id = &self.caller.conn_id;
+            self.state.traffic.answer(conn_id, &self.id, self.method, None, &reply);
+            outbox.push_text(frame::response(&self.id, &reply));
         }
     }
 

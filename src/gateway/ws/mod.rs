@@ -6,6 +6,7 @@ pub mod outbox;
 pub mod peer;
 pub mod session;
 pub mod socket;
+pub mod traffic;
 pub mod upgrade;
 pub mod wire;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::gateway::rpc::dispatch::{self, Verdict};
 use crate::gateway::rpc::{Caller, Method};
 use crate::protocol::error::ErrorShape;
-use crate::protocol::frame::{self, FrameError, Request, Strictness, close};
+use crate::protocol::frame::{FrameError, Request, Strictness, close};
 
 /// Refusals for the wrong role, in a row, that a client may collect.
 const MAX_WRONG_ROLE: u32 = 10;
@@ -22,14 +22,22 @@ pub struct Session {
 #[derive(Debug)]
 pub enum Step {
     Run(&'static Method, Request),
-    /// Send this text.
-    Answer(String),
-    /// Send this text, then close.
+    Refuse(Refusal),
+    /// Refuse, then close.
     Close {
-        last: String,
+        last: Refusal,
         code: u16,
         reason: &'static str,
     },
+}
+
+/// An answer to a message that leads to no call.
+#[derive(Debug)]
+pub struct Refusal {
+    pub id: String,
+    /// Absent when the message is no request.
+    pub method: Option<String>,
+    pub error: ErrorShape,
 }
 
 impl Session {
@@ -56,7 +64,8 @@ impl Session {
                     FrameError::Malformed { id: Some(id), .. } => id,
                     _ => "invalid",
                 };
-                return Step::Answer(refusal(id, ErrorShape::invalid(message)));
+                let (id, error) = (id.to_owned(), ErrorShape::invalid(message));
+                return Step::Refuse(Refusal { id, method: None, error });
             }
         };
         match dispatch::route(&self.caller, &request) {
@@ -66,22 +75,24 @@ impl Session {
             }
             Verdict::Refuse(error) => {
                 self.wrong_role = 0;
-                Step::Answer(refusal(&request.id, error))
+                Step::Refuse(Refusal::of(request, error))
             }
             Verdict::WrongRole(error) => {
                 self.wrong_role += 1;
-                let last = refusal(&request.id, error);
+                let last = Refusal::of(request, error);
                 if self.wrong_role > MAX_WRONG_ROLE {
                     let reason = "repeated unauthorized calls";
                     Step::Close { last, code: close::POLICY, reason }
                 } else {
-                    Step::Answer(last)
+                    Step::Refuse(last)
                 }
             }
         }
     }
 }
 
-fn refusal(id: &str, error: ErrorShape) -> String {
-    frame::response(id, &Err(error))
+impl Refusal {
+    fn of(request: Request, error: ErrorShape) -> Self {
+        Self { id: request.id, method: Some(request.method), error }
+    }
 }

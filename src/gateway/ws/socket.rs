@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::base::{VERSION, id};
 use crate::gateway::State;
@@ -21,7 +21,8 @@ use crate::gateway::nodes::arrival;
 use crate::gateway::rpc::params::Desk;
 use crate::gateway::rpc::{self, Caller, Reply, dispatch};
 use crate::gateway::ws::greeting::{Admission, Gate, Hello, Rejection};
-use crate::gateway::ws::session::{Session, Step};
+use crate::gateway::ws::session::{Refusal, Session, Step};
+use crate::gateway::ws::traffic::Traffic;
 use crate::gateway::ws::wire::{NO_CODE, Turn, Wire};
 use crate::gateway::ws::{Outbox, Peer};
 use crate::lifecycle::CancellationToken;
@@ -52,6 +53,7 @@ pub async fn serve(
 ) {
     let conn_id = id::uuid();
     let outbox = Arc::new(Outbox::default());
+    state.traffic.opened(&conn_id, peer.client_ip);
     let greeted = {
         // Boxed: what the greeting needs is not kept while the socket idles.
         let greeting = Box::pin(greet(&state, &mut wire, &peer, &outbox, &conn_id));
@@ -329,7 +331,13 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
         match turn {
             Turn::Message(text) => match session.on_text(&text) {
                 Step::Run(row, request) => {
-                    let id = request.id.clone();
+                    let asked = Asked {
+                        conn_id: caller.conn_id.clone(),
+                        id: request.id.clone(),
+                        method: row.name,
+                        at: Instant::now(),
+                    };
+                    state.traffic.request(&asked.conn_id, &asked.id, asked.method);
                     let run = dispatch::run(
                         Arc::clone(state),
                         Arc::clone(&caller),
@@ -337,11 +345,11 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
                         request,
                         Some(Arc::clone(outbox)),
                     );
-                    begin(state, outbox, &in_flight, id, desk.serve(run)).await;
+                    begin(state, outbox, &in_flight, asked, desk.serve(run)).await;
                 }
-                Step::Answer(text) => outbox.push_text(text),
+                Step::Refuse(refusal) => refuse_call(state, &caller, outbox, refusal),
                 Step::Close { last, code, reason } => {
-                    outbox.push_text(last);
+                    refuse_call(state, &caller, outbox, last);
                     outbox.close(code, reason);
                 }
             },
@@ -361,6 +369,7 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
             }
         }
     };
+    state.traffic.closed(&caller.conn_id, &ended);
     state.bus.leave(&caller.conn_id);
     state.runs.forget_connection(&caller.conn_id);
     state.services.nodes.remove(&caller.conn_id);
@@ -381,18 +390,49 @@ async fn converse(state: &Arc<State>, wire: &mut Wire, caller: Arc<Caller>, outb
     }
 }
 
+/// Answers a message that leads to no call.
+fn refuse_call(state: &State, caller: &Caller, outbox: &Outbox, refusal: Refusal) {
+    let Refusal { id, method, error } = refusal;
+    let conn_id = &caller.conn_id;
+    let reply = Err(error);
+    if let Some(method) = method {
+        state.traffic.request(conn_id, &id, &method);
+        state.traffic.answer(conn_id, &id, &method, Some(Duration::ZERO), &reply);
+    } else if let Err(error) = &reply {
+        state.traffic.malformed(conn_id, &error.message);
+    }
+    outbox.push_text(frame::response(&id, &reply));
+}
+
+/// A request that is being worked on.
+#[derive(Debug)]
+struct Asked {
+    conn_id: String,
+    id: String,
+    method: &'static str,
+    at: Instant,
+}
+
+impl Asked {
+    fn answered(&self, traffic: Traffic, reply: &Reply) {
+        traffic.answer(&self.conn_id, &self.id, self.method, Some(self.at.elapsed()), reply);
+    }
+}
+
 /// Starts a handler. One that has its answer at once costs no task.
 async fn begin(
     state: &Arc<State>,
     outbox: &Arc<Outbox>,
     in_flight: &Arc<AtomicUsize>,
-    request_id: String,
+    asked: Asked,
     run: impl Future<Output = Reply> + Send + 'static,
 ) {
+    let traffic = state.traffic;
     let mut run = Box::pin(run);
     let first_poll = poll_fn(|cx| Poll::Ready(run.poll_unpin(cx))).await;
     if let Poll::Ready(reply) = first_poll {
-        outbox.push_text(frame::response(&request_id, &reply));
+        asked.answered(traffic, &reply);
+        outbox.push_text(frame::response(&asked.id, &reply));
         return;
     }
     in_flight.fetch_add(1, Ordering::Relaxed);
@@ -410,7 +450,8 @@ async fn begin(
         };
         in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(reply) = reply {
-            outbox.push_text(frame::response(&request_id, &reply));
+            asked.answered(traffic, &reply);
+            outbox.push_text(frame::response(&asked.id, &reply));
             outbox.nudge();
         }
     });

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod conversation;
+mod flags;
 mod handshake;
 mod reload;
 mod rpc_chat;
