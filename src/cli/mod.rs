@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod commands;
+mod container;
 pub mod context;
 pub mod link;
 pub mod local;
@@ -29,6 +30,10 @@ pub fn main() -> ExitCode {
     });
     let code = match parsed {
         Ok(root) => {
+            if let Some(name) = container::target(&env, &root) {
+                let ran = container::run(&env, name, &root);
+                return ExitCode::from(ui::finish(Ui::new(&env, root.no_color), ran));
+            }
             // Version answers need neither a command tree nor a runtime.
             if root.version {
                 ui::finish(Ui::new(&env, root.no_color), Ok(Outcome::text(version_line())))

@@ -5,6 +5,7 @@
 pub mod connection;
 pub mod credentials;
 pub mod dial;
+pub mod discover;
 pub mod error;
 pub mod handshake;
 pub mod identity;

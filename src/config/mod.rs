@@ -16,6 +16,7 @@ pub mod legacy;
 pub mod load;
 pub mod redact;
 pub mod reload;
+pub mod roster;
 pub mod schema;
 pub mod standing;
 pub mod substitute;

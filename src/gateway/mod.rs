@@ -3,6 +3,7 @@
 
 pub mod approvals;
 pub mod auth;
+pub mod beacon;
 pub mod blocked;
 pub mod boots;
 pub mod cron;
@@ -376,6 +377,8 @@ impl Gateway {
         routing::start(&state, inbound);
         announce(&addresses, if state.tls.is_some() { "wss" } else { "ws" });
         exposure.begin(&state);
+        let public = addresses.iter().any(|address| !address.ip().is_loopback());
+        beacon::start(&state, public || exposure.is_on());
         let watching = Arc::clone(&state);
         let mut idle = std::pin::pin!(idle::over(&watching, idle_after, activated));
         let reason = loop {

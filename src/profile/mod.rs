@@ -2,4 +2,5 @@
 //! the paths and names that follow from them.
 
 pub mod env;
+pub mod installation;
 pub mod paths;

@@ -3,3 +3,4 @@
 pub mod atomic;
 pub mod exec_approvals;
 pub mod lock;
+pub mod trash;

@@ -2,6 +2,7 @@
 //! them the model is shown. Blocking.
 
 mod context;
+pub mod identity;
 mod seed;
 
 use std::io;

@@ -49,6 +49,8 @@ pub enum GatewayCommand {
     Health(RpcOnly),
     /// Look for gateways that answer
     Probe(ProbeArgs),
+    /// Look for gateways on the local network
+    Discover(DiscoverArgs),
     /// Sum up what the agents' sessions cost
     UsageCost(UsageCostArgs),
 }
@@ -278,6 +280,17 @@ pub struct ProbeArgs {
     /// Time for the whole probe, in milliseconds
     #[arg(long, value_name = "ms", default_value = "3000")]
     pub timeout: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gateway discover`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DiscoverArgs {
+    /// How long to listen, in milliseconds
+    #[arg(long, value_name = "ms", default_value = "2000")]
+    pub timeout: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -108,28 +108,6 @@ pub struct SessionsArgs {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct AgentsArgs {
-    #[command(subcommand)]
-    pub command: AgentsCommand,
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub enum AgentsCommand {
-    /// List the configured agents
-    List(AgentsListArgs),
-}
-
-#[derive(Debug, Clone, Default, Args)]
-pub struct AgentsListArgs {
-    /// Show each agent's routing rules
-    #[arg(long)]
-    pub bindings: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Clone, Args)]
 pub struct CronArgs {
     #[command(subcommand)]
     pub command: CronCommand,
@@ -211,6 +189,18 @@ pub struct SkillsArgs {
 pub enum SkillsCommand {
     /// List the skills and whether they can be used
     List(SkillsListArgs),
+    /// Show one skill
+    Info(SkillInfoArgs),
+    /// Show which skills are ready and what the others lack
+    Check(RpcOnly),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SkillInfoArgs {
+    /// Name of the skill
+    pub name: String,
+    #[command(flatten)]
+    pub rpc: Rpc,
 }
 
 #[derive(Debug, Clone, Default, Args)]

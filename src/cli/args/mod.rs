@@ -3,6 +3,7 @@
 
 #![expect(clippy::struct_excessive_bools, reason = "a flag is a boolean")]
 
+pub mod agents;
 pub mod approvals;
 pub mod channels;
 pub mod chat;
@@ -22,6 +23,7 @@ pub mod service;
 pub mod setup;
 pub mod shell;
 pub mod system;
+pub mod upkeep;
 
 use clap::{Arg, CommandFactory, Parser, Subcommand};
 
@@ -64,7 +66,7 @@ pub enum Command {
     /// List the conversations on this host
     Sessions(manage::SessionsArgs),
     /// Look after the agents
-    Agents(manage::AgentsArgs),
+    Agents(Box<agents::AgentsArgs>),
     /// Let strangers on chat networks in
     Pairing(channels::PairingArgs),
     /// Send messages on chat networks
@@ -90,6 +92,16 @@ pub enum Command {
     Secrets(Box<secrets::SecretsArgs>),
     /// Write the first configuration and make the workspace
     Setup(setup::SetupArgs),
+    /// Invite a phone with a QR code
+    Qr(upkeep::QrArgs),
+    /// Delete configuration, sessions or everything of this profile
+    Reset(upkeep::ResetArgs),
+    /// Look for doors that are open wider than is wise
+    Security(upkeep::SecurityArgs),
+    /// Remove the service and what it left on this host
+    Uninstall(upkeep::UninstallArgs),
+    /// Say how this program is brought up to date
+    Update(upkeep::UpdateArgs),
     /// Write a shell completion script
     Completion(shell::CompletionArgs),
     /// Write the manual pages
@@ -103,19 +115,12 @@ pub enum Command {
 /// Commands of the reference that this release does not have yet, as typed.
 pub const LATER: &[&str] = &[
     "acp",
-    "agents add",
-    "agents bind",
-    "agents bindings",
-    "agents delete",
-    "agents set-identity",
-    "agents unbind",
     "backup",
     "clawbot",
     "configure",
     "directory",
     "dns",
     "docs",
-    "gateway discover",
     "hooks",
     "message ban",
     "message broadcast",
@@ -140,7 +145,10 @@ pub const LATER: &[&str] = &[
     "message timeout",
     "message unpin",
     "message voice",
-    "models auth",
+    "models auth add",
+    "models auth login",
+    "models auth login-github-copilot",
+    "models auth setup-token",
     "models scan",
     "node",
     "nodes camera",
@@ -151,20 +159,13 @@ pub const LATER: &[&str] = &[
     "nodes screen",
     "onboard",
     "plugins",
-    "qr",
-    "reset",
     "sandbox",
-    "security",
     "sessions cleanup",
-    "skills check",
-    "skills info",
     "skills install",
     "skills search",
     "skills update",
     "tasks",
     "tui",
-    "uninstall",
-    "update",
     "webhooks",
 ];
 
@@ -224,7 +225,7 @@ mod tests {
     fn a_missing_command_is_found_behind_its_group() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(later(&words("tui --deliver")), Some("tui"));
-        assert_eq!(later(&words("gateway discover")), Some("gateway discover"));
+        assert_eq!(later(&words("models scan")), Some("models scan"));
         assert_eq!(later(&words("gateway status")), None);
     }
 }

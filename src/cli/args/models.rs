@@ -33,6 +33,76 @@ pub enum ModelsCommand {
     Fallbacks(FallbacksArgs),
     /// As `fallbacks`, for images
     ImageFallbacks(FallbacksArgs),
+    /// Look after stored credentials
+    Auth(AuthArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AuthArgs {
+    #[command(subcommand)]
+    pub command: AuthCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum AuthCommand {
+    /// Store a token that is read from standard input
+    PasteToken(PasteArgs),
+    /// Choose which of a provider's credentials goes first
+    Order(OrderArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PasteArgs {
+    /// Provider of the models
+    #[arg(long, value_name = "name")]
+    pub provider: String,
+    /// Name of the credential; the provider's name with `:manual` if left out
+    #[arg(long, value_name = "id")]
+    pub profile_id: Option<String>,
+    /// How long it is good for, for example 365d or 12h
+    #[arg(long, value_name = "duration")]
+    pub expires_in: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct OrderArgs {
+    #[command(subcommand)]
+    pub command: OrderCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum OrderCommand {
+    /// Show the agent's own order
+    Get(OrderGetArgs),
+    /// Use these credentials, in this order
+    Set(OrderSetArgs),
+    /// Go back to the configured order
+    Clear(OrderTarget),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct OrderTarget {
+    /// Provider of the models
+    #[arg(long, value_name = "name")]
+    pub provider: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct OrderGetArgs {
+    #[command(flatten)]
+    pub target: OrderTarget,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct OrderSetArgs {
+    #[command(flatten)]
+    pub target: OrderTarget,
+    /// Names of stored credentials
+    #[arg(required = true, value_name = "profile")]
+    pub profile_ids: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

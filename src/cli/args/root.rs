@@ -26,10 +26,6 @@ pub enum RootError {
     ContainerWithoutValue,
     #[error("--container cannot be combined with --profile/--dev")]
     ContainerAndProfile,
-    #[error(
-        "--container is not available yet in this gateway; run the command inside the container"
-    )]
-    ContainerUnsupported,
     #[error("--log-level requires a value")]
     LogLevelWithoutValue,
 }
@@ -81,9 +77,6 @@ pub fn parse(args: Vec<String>) -> Result<Root, RootError> {
     }
     if root.container.is_some() && (dev || root.profile.is_some()) {
         return Err(RootError::ContainerAndProfile);
-    }
-    if root.container.is_some() {
-        return Err(RootError::ContainerUnsupported);
     }
     if dev {
         root.profile = Some("dev".to_owned());
@@ -164,10 +157,6 @@ mod tests {
             ("--profile a/b", "Invalid --profile (use letters, numbers, \"_\", \"-\" only)"),
             ("--container", "--container requires a value"),
             ("--container c --dev", "--container cannot be combined with --profile/--dev"),
-            (
-                "--container c status",
-                "--container is not available yet in this gateway; run the command inside the container",
-            ),
             ("--log-level", "--log-level requires a value"),
         ];
         for (line, text) in cases {

@@ -1,10 +1,9 @@
-//! `sessions` and `agents list`: read from this host's files, so that they
-//! work without a gateway.
+//! `sessions`: read from this host's files, so that it works without a gateway.
 
 use serde_json::{Map, Value, json};
 
 use crate::base::clock;
-use crate::cli::args::manage::{AgentsListArgs, SessionsArgs};
+use crate::cli::args::manage::SessionsArgs;
 use crate::cli::commands::status::sessions as rows;
 use crate::cli::context::Context;
 use crate::cli::local::{AgentSessions, Local};
@@ -43,12 +42,12 @@ pub fn sessions(context: &Context, args: &SessionsArgs) -> CommandResult {
     })?;
     let now = clock::now_ms();
     if args.json {
-        return Ok(Outcome::json(&document(&stores, active, now)));
+        return Ok(Outcome::json(&document(&stores, args.all_agents, active, now)));
     }
     Ok(Outcome::text(render(&stores, now)))
 }
 
-fn document(stores: &[AgentSessions], active: Option<u64>, now: u64) -> Value {
+fn document(stores: &[AgentSessions], all: bool, active: Option<u64>, now: u64) -> Value {
     let mut listed: Vec<Value> = stores
         .iter()
         .flat_map(|store| store.rows.iter().map(move |row| session(row, &store.agent, now)))
@@ -56,7 +55,7 @@ fn document(stores: &[AgentSessions], active: Option<u64>, now: u64) -> Value {
     listed.sort_by_key(|row| std::cmp::Reverse(row["updatedAt"].as_u64()));
     let mut document = Map::new();
     match stores {
-        [one] => {
+        [one] if !all => {
             document.insert("path".to_owned(), json!(one.store));
         }
         many => {
@@ -153,82 +152,6 @@ fn shortened(text: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
-pub fn agents(context: &Context, args: &AgentsListArgs) -> Outcome {
-    let local = Local::open(context);
-    let config = &context.config().config;
-    let bound = |id: &str| -> Vec<String> {
-        config
-            .bindings
-            .iter()
-            .filter(|binding| {
-                binding["agentId"].as_str().is_some_and(|to| to.eq_ignore_ascii_case(id))
-            })
-            .map(|binding| {
-                let matched = &binding["match"];
-                let parts = ["channel", "accountId", "guildId", "teamId"];
-                let parts: Vec<String> = parts
-                    .iter()
-                    .filter_map(|key| Some(format!("{key}={}", matched[*key].as_str()?)))
-                    .collect();
-                parts.join(" ")
-            })
-            .collect()
-    };
-    let mut page = Page::default();
-    let mut listed = Vec::new();
-    page.line("Agents:");
-    for id in &local.ids {
-        let entry = config.agents.get(id);
-        let dir = match entry.and_then(|agent| agent.agent_dir.as_deref()) {
-            Some(dir) => crate::profile::paths::expand(dir, &context.paths.home),
-            None => context.paths.agent(id).join("agent"),
-        };
-        let (primary, _) = crate::agents::models::reference::configured(config, id);
-        let is_default = *id == local.default_id;
-        let routes = bound(id);
-        let shown = if routes.is_empty() && is_default {
-            vec!["default (no explicit rules)".to_owned()]
-        } else {
-            routes.clone()
-        };
-        let name = entry.and_then(|agent| agent.name.clone());
-        let mut object = Map::new();
-        object.insert("id".to_owned(), json!(id));
-        if let Some(name) = &name {
-            object.insert("name".to_owned(), json!(name));
-        }
-        object.insert("workspace".to_owned(), json!(local.workspace(id)));
-        object.insert("agentDir".to_owned(), json!(dir));
-        if let Some(model) = &primary {
-            object.insert("model".to_owned(), json!(model));
-        }
-        object.insert("bindings".to_owned(), json!(routes.len()));
-        object.insert("isDefault".to_owned(), json!(is_default));
-        object.insert("routes".to_owned(), json!(shown));
-        listed.push(Value::Object(object));
-
-        let title = name.map_or(id.clone(), |name| format!("{id} ({name})"));
-        page.line(format!("- {title}{}", if is_default { " (default)" } else { "" }));
-        page.line(format!("  Workspace: {}", context.short(&local.workspace(id))));
-        page.line(format!("  Agent dir: {}", context.short(&dir)));
-        if let Some(model) = primary {
-            page.line(format!("  Model: {model}"));
-        }
-        page.line(format!("  Routing rules: {}", routes.len()));
-        if args.bindings {
-            page.lines(routes.iter().map(|route| format!("    {route}")));
-        }
-        if !shown.is_empty() {
-            page.line(format!("  Routing: {}", shown.join(", ")));
-        }
-    }
-    if args.json {
-        return Outcome::json(&listed);
-    }
-    page.line("Routing rules map channel/account/peer to an agent. Use --bindings for full rules.");
-    Outcome::text(page)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,10 +179,10 @@ mod tests {
 
     #[test]
     fn the_document_names_its_store_and_each_agent() {
-        let one = document(&[store()], None, 120_000);
+        let one = document(&[store()], false, None, 120_000);
         assert_eq!((&one["path"], &one["count"]), (&json!("/s.json"), &json!(1)));
         assert_eq!(one["sessions"][0]["ageMs"], 60_000);
-        let many = document(&[store(), store()], Some(5), 120_000);
+        let many = document(&[store(), store()], true, Some(5), 120_000);
         assert_eq!((&many["path"], &many["stores"][1]["agentId"]), (&Value::Null, &json!("main")));
         assert_eq!(many["activeMinutes"], 5);
     }

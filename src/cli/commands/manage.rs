@@ -1,10 +1,9 @@
-//! Commands that show and change what the gateway keeps: scheduled jobs and
-//! skills. Each is one call.
+//! Commands that show and change scheduled jobs. Each is one call.
 
 use serde_json::{Value, json};
 
 use crate::base::clock;
-use crate::cli::args::manage::{CronCommand, CronListArgs, SkillsCommand, SkillsListArgs};
+use crate::cli::args::manage::{CronCommand, CronListArgs};
 use crate::cli::args::rpc::Rpc;
 use crate::cli::commands::call::call_or_fail;
 use crate::cli::commands::jobs;
@@ -122,52 +121,6 @@ fn schedule(schedule: &Value) -> String {
     }
 }
 
-pub fn skills(context: &Context, command: &SkillsCommand) -> CommandResult {
-    let SkillsCommand::List(args) = command;
-    let mut answer = call_or_fail(context, &args.rpc, "skills.status", Some(json!({})))?;
-    if args.eligible
-        && let Some(skills) = answer["skills"].as_array_mut()
-    {
-        skills.retain(|skill| skill["eligible"] == json!(true));
-    }
-    if args.rpc.json {
-        return Ok(Outcome::json(&answer));
-    }
-    Ok(Outcome::text(skills_text(&answer, args)))
-}
-
-fn skills_text(answer: &Value, args: &SkillsListArgs) -> String {
-    let skills = answer["skills"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ready = skills.iter().filter(|skill| skill["eligible"] == json!(true)).count();
-    let mut page = Page::default();
-    page.line(format!("Skills ({ready}/{} ready)", skills.len()));
-    for skill in skills {
-        let state = if skill["disabled"] == json!(true) {
-            "disabled"
-        } else if skill["eligible"] == json!(true) {
-            "ready"
-        } else {
-            "needs setup"
-        };
-        let name = skill["name"].as_str().unwrap_or("?");
-        let about = skill["description"].as_str().unwrap_or_default();
-        page.line(format!("- {name} ({state}): {about}"));
-        if args.verbose {
-            let missing = ["bins", "anyBins", "env", "config", "os"].iter().flat_map(|kind| {
-                let names = skill["missing"][*kind].as_array().cloned().unwrap_or_default();
-                names
-                    .into_iter()
-                    .filter_map(move |name| Some(format!("{kind}: {}", name.as_str()?)))
-            });
-            let missing: Vec<String> = missing.collect();
-            if !missing.is_empty() {
-                page.line(format!("  missing {}", missing.join(", ")));
-            }
-        }
-    }
-    page.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,18 +137,5 @@ mod tests {
         }
         assert_eq!(relative(600_000, 1_000), "in 10m");
         assert_eq!(relative(0, 120_000), "2m ago");
-    }
-
-    #[test]
-    fn skills_say_what_they_lack_when_asked() {
-        let answer = json!({"skills": [
-            {"name": "a", "description": "does a", "eligible": true},
-            {"name": "b", "description": "does b", "eligible": false, "missing": {"bins": ["git"], "env": []}},
-        ]});
-        let args = SkillsListArgs { verbose: true, ..SkillsListArgs::default() };
-        assert_eq!(
-            skills_text(&answer, &args),
-            "Skills (1/2 ready)\n- a (ready): does a\n- b (needs setup): does b\n  missing bins: git\n"
-        );
     }
 }

@@ -1,14 +1,17 @@
 //! What the commands do: one file per command, args → calls → outcome.
 
 pub mod agent;
+pub mod agents;
 pub mod approvals;
 pub mod call;
 pub mod channels;
 pub mod choose;
+pub mod cleanup;
 pub mod config;
 pub mod dashboard;
 mod dev;
 pub mod devices;
+pub mod discover;
 pub mod doctor;
 pub mod gateway_status;
 pub mod health;
@@ -23,18 +26,21 @@ pub mod models;
 pub mod nodes;
 pub mod pairing;
 pub mod probe;
+pub mod qr;
 mod reload;
 mod secrets;
+pub mod security;
 pub mod serve;
 pub mod service;
 pub mod setup;
 pub mod shell;
+pub mod skills;
 pub mod status;
+pub mod update;
 
 use crate::cli::args::Command;
 use crate::cli::args::config::ConfigCommand;
 use crate::cli::args::gateway::{DaemonCommand, GatewayArgs, GatewayCommand, RunArgs};
-use crate::cli::args::manage::AgentsCommand;
 use crate::cli::args::secrets::SecretsCommand;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure};
@@ -69,21 +75,23 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Status(args) => status::run(context, &args),
         Command::Devices(args) => devices::run(context, &args.command),
         Command::Sessions(args) => kept::sessions(context, &args),
-        Command::Agents(args) => {
-            let AgentsCommand::List(args) = args.command;
-            Ok(kept::agents(context, &args))
-        }
+        Command::Agents(args) => agents::run(context, &args.command),
         Command::Cron(args) => manage::cron(context, &args.command),
         Command::Approvals(args) => approvals::run(context, &args.command),
         Command::Nodes(args) => nodes::run(context, &args.command),
         Command::Memory(args) => memory::run(context, &args.command),
-        Command::Skills(args) => manage::skills(context, &args.command),
+        Command::Skills(args) => skills::run(context, &args.command),
         Command::System(args) => call::system(context, &args.command),
         Command::Dashboard(args) => dashboard::run(context, &args),
         Command::Config(args) => config::run(context, args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Secrets(args) => secrets::run(context, &args.command),
         Command::Setup(args) => setup::run(context, &args),
+        Command::Qr(args) => qr::run(context, &args),
+        Command::Reset(args) => cleanup::reset(context, &args),
+        Command::Security(args) => security::run(context, &args.command),
+        Command::Uninstall(args) => cleanup::uninstall(context, &args),
+        Command::Update(args) => update::run(context, &args),
         Command::Completion(args) => shell::completion(context, &args),
         Command::Man(args) => manual::write(&args),
         Command::Reload(args) => reload::run(context, &args),
@@ -105,6 +113,7 @@ fn gateway(context: &Context, args: GatewayArgs) -> CommandResult {
             args.rpc.inherit(&before);
             call::gateway_health(context, &args)
         }
+        Some(GatewayCommand::Discover(args)) => discover::run(context, &args),
         Some(GatewayCommand::UsageCost(mut args)) => {
             args.rpc.inherit(&before);
             call::usage_cost(context, &args)
@@ -131,9 +140,14 @@ fn heed(command: &Command) -> Heed {
             Some(GatewayCommand::UsageCost(_)) => Heed::Stop,
             Some(_) => Heed::Tell,
         },
-        Command::Daemon(_) | Command::Health(_) | Command::Logs(_) | Command::Status(_) => {
-            Heed::Tell
-        }
+        Command::Daemon(_)
+        | Command::Health(_)
+        | Command::Logs(_)
+        | Command::Status(_)
+        | Command::Reset(_)
+        | Command::Security(_)
+        | Command::Uninstall(_)
+        | Command::Update(_) => Heed::Tell,
         Command::Completion(_) | Command::Man(_) | Command::Doctor(_) | Command::Reload(_) => {
             Heed::Nothing
         }

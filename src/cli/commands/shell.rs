@@ -1,7 +1,7 @@
 //! `completion`: scripts for the shells, printed, kept or loaded at start.
 
 use std::fs;
-use std::io::{self, BufRead, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::shell::{CompletionArgs, Shell};
@@ -105,11 +105,7 @@ fn confirmed(context: &Context, profile: &Path) -> Result<bool, Failure> {
     if !context.ui.terminal {
         return Err(Failure::new("Error: completion --install needs --yes when nobody can answer"));
     }
-    write!(io::stdout(), "Add a line to {}? [y/N] ", context.short(profile))?;
-    io::stdout().flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    Ok(context.ui.confirm(&format!("Add a line to {}?", context.short(profile)))?)
 }
 
 /// The path in single quotes, which every shell here understands.

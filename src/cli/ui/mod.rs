@@ -10,7 +10,7 @@ pub mod parse_error;
 pub mod progress;
 pub mod table;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -40,6 +40,21 @@ impl Ui {
     /// Writes data; a missing final newline is added.
     pub fn out(&self, text: &str) -> io::Result<()> {
         write(io::stdout().lock(), text)
+    }
+
+    /// Whether a person is there to answer.
+    pub fn interactive(&self) -> bool {
+        self.terminal && io::stdin().is_terminal()
+    }
+
+    /// Asks a person; anything but a yes is a no.
+    pub fn confirm(&self, question: &str) -> io::Result<bool> {
+        let mut out = io::stdout().lock();
+        write!(out, "{question} [y/N] ")?;
+        out.flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
     /// Writes talk. Nobody can be told when that fails.

@@ -24,7 +24,7 @@ impl Bind {
         }
     }
 
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         [Self::Auto, Self::Lan, Self::Loopback, Self::Custom, Self::Tailnet]
             .into_iter()
             .find(|mode| mode.as_str() == text)
@@ -56,10 +56,21 @@ pub(super) fn hosts(bind: Bind, custom: Option<&str>) -> Result<Vec<IpAddr>, Str
     }
 }
 
+/// The private address from which this host would talk to others.
+pub fn lan_address() -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address that documentation has for itself: nothing is sent there.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(address) if address.is_private() => Some(address),
+        _ => None,
+    }
+}
+
 /// The address from which this host would talk to the tailnet's own resolver.
 ///
 /// Connecting a UDP socket only consults the routing table; nothing is sent.
-fn tailnet_address() -> Option<Ipv4Addr> {
+pub fn tailnet_address() -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(100, 100, 100, 100), 53)).ok()?;
     match socket.local_addr().ok()?.ip() {

@@ -41,6 +41,7 @@ const RULES: &[(&str, Action)] = &[
     ("cron.store", Restart),
     ("diagnostics", Nothing),
     ("discovery", Nothing),
+    ("discovery.mdns", Restart),
     ("env", Hot),
     ("gateway", Nothing),
     ("gateway.allowRealIpFallback", Hot),

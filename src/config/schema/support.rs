@@ -96,6 +96,7 @@ const SUPPORT: &[(&str, Support)] = &[
     ("cron.enabled", Native),
     ("cron.maxConcurrentRuns", Native),
     ("cron.store", Native),
+    ("discovery.mdns", Native),
     ("env", Native),
     ("env.shellEnv", Inert),
     ("gateway", Native),

@@ -4,6 +4,8 @@
 use std::io;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -53,14 +55,48 @@ pub struct Bearer<'a> {
     pub scopes: &'a Scopes,
 }
 
-/// Whether `shown` invites this device; the first one to show it keeps it.
-pub(super) fn redeem(file: &Path, shown: &str, bearer: Bearer<'_>, now: u64) -> io::Result<bool> {
+/// What an invitation for a phone allows.
+const PHONE_ROLES: [&str; 2] = ["node", "operator"];
+const PHONE_SCOPES: [&str; 3] = ["operator.read", "operator.talk.secrets", "operator.write"];
+
+/// Writes a new invitation for a phone.
+pub fn issue(file: &Path, now: u64) -> io::Result<Secret> {
+    let mut book = read(file, now)?;
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    let token = URL_SAFE_NO_PAD.encode(bytes);
+    let invitation = Invitation {
+        token: Secret::new(token.as_str()),
+        ts: now,
+        profile: Profile {
+            roles: PHONE_ROLES.map(str::to_owned).into(),
+            scopes: Scopes::new(PHONE_SCOPES.map(str::to_owned).into()),
+        },
+        issued_at_ms: now,
+        ..Invitation::default()
+    };
+    book.insert(token.clone(), invitation);
+    if let Some(dir) = file.parent() {
+        atomic::private_dir(dir)?;
+    }
+    atomic::write(file, serde_json::to_string_pretty(&book)?.as_bytes(), atomic::Sync::Yes)?;
+    Ok(Secret::new(token))
+}
+
+/// The invitations that still are good.
+fn read(file: &Path, now: u64) -> io::Result<IndexMap<String, Invitation>> {
     let mut book: IndexMap<String, Invitation> = match std::fs::read(file) {
         Ok(bytes) => serde_json::from_slice(&bytes)?,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => IndexMap::new(),
         Err(err) => return Err(err),
     };
     book.retain(|_, invitation| invitation.ts + TTL_MS > now);
+    Ok(book)
+}
+
+/// Whether `shown` invites this device; the first one to show it keeps it.
+pub(super) fn redeem(file: &Path, shown: &str, bearer: Bearer<'_>, now: u64) -> io::Result<bool> {
+    let mut book = read(file, now)?;
     let Some(invitation) = book.values_mut().find(|known| known.token.matches(shown.trim())) else {
         return Ok(false);
     };
@@ -83,6 +119,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_issued_invitation_is_redeemed_for_what_phones_need() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("devices/bootstrap.json");
+        let (first, second) = (issue(&file, 1000).unwrap(), issue(&file, 2000).unwrap());
+        let asks = |scope: &str| Scopes::new(vec![scope.to_owned()]);
+        let (write, admin) = (asks("operator.write"), asks("operator.admin"));
+        let bearer =
+            |scopes| Bearer { device_id: "d", public_key: "k", role: Role::Operator, scopes };
+        assert!(redeem(&file, first.expose(), bearer(&write), 3000).unwrap());
+        assert!(redeem(&file, second.expose(), bearer(&write), 3000).unwrap());
+        assert!(!redeem(&file, first.expose(), bearer(&admin), 3000).unwrap());
+        assert!(!redeem(&file, first.expose(), bearer(&write), 601_001).unwrap());
+    }
 
     #[test]
     fn an_invitation_belongs_to_the_first_device_and_ends() {

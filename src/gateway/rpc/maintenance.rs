@@ -5,6 +5,7 @@ use std::future::ready;
 use serde_json::{Value, json};
 
 use crate::gateway::rpc::{Call, Method, Reply};
+use crate::profile::installation::Installation;
 
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "update.run", run: |call| Box::pin(ready(Ok(update(&call)))) },
@@ -13,23 +14,14 @@ pub(crate) const METHODS: &[Method] = &[
 
 /// This program never replaces itself; the answer says who does.
 fn update(call: &Call) -> Value {
-    let program = std::env::current_exe().unwrap_or_default();
-    let packaged = program.starts_with("/usr/bin") || program.starts_with("/usr/lib");
-    let (mode, reason) = if packaged {
-        ("package-manager", "installed by the system's package manager; update it there")
-    } else {
-        (
-            "unmanaged",
-            "this installation is not updated by the gateway; replace the binary and restart",
-        )
-    };
+    let installation = Installation::of_this_program();
     json!({
         "ok": false,
         "result": {
             "status": "skipped",
-            "mode": mode,
-            "reason": reason,
-            "root": program.parent(),
+            "mode": installation.mode(),
+            "reason": installation.reason(),
+            "root": installation.program.parent(),
             "before": { "version": crate::base::VERSION },
             "after": { "version": crate::base::VERSION },
             "steps": [],

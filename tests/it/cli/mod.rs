@@ -5,6 +5,7 @@ mod answers;
 mod config;
 mod doctor;
 mod reference;
+mod upkeep;
 mod words;
 
 use std::path::Path;

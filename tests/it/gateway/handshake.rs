@@ -386,3 +386,28 @@ async fn a_tailnet_user_is_let_in_when_the_local_daemon_knows_the_address() {
         assert_eq!(unknown.error["details"]["code"], "AUTH_TOKEN_MISSING", "{login} at {address}");
     }
 }
+
+#[tokio::test]
+async fn an_invited_phone_is_let_in_and_keeps_its_invitation_to_itself() {
+    let gateway = TestGateway::start().await;
+    let file = gateway.state_dir().join("devices/bootstrap.json");
+    let now = gateway.state.clock.now_ms();
+    let token = openclaw::gateway::pairing::bootstrap::issue(&file, now).unwrap();
+    let phone = |token: &str| {
+        let mut params = connect_params("openclaw-ios", "node", &[]);
+        params["role"] = json!("node");
+        params["auth"] = json!({ "bootstrapToken": token });
+        params
+    };
+    let device = Device::new();
+    // From elsewhere: nothing here is let in for being local.
+    let from = [("x-forwarded-for", "192.0.2.7")];
+    let client = TestClient::open_with(gateway.port, &from).await;
+    let client = client.introduce(phone(token.expose()), Some(&device)).await.unwrap();
+    assert_eq!(client.hello["auth"]["role"], "node");
+    assert!(client.hello["auth"]["deviceToken"].is_string(), "{}", client.hello);
+    let other = TestClient::open_with(gateway.port, &from).await;
+    let other = other.introduce(phone(token.expose()), Some(&Device::new())).await;
+    let refused = other.err().expect("it belongs to the first phone");
+    assert_eq!(refused.error["details"]["authReason"], "bootstrap_token_invalid");
+}

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::agents::workspace::identity;
 use crate::config::Config;
 
 /// Longest name and avatar that are passed on, in characters.
@@ -19,7 +20,7 @@ pub fn of(config: &Config, workspace: &Path, agent: &str) -> Value {
     let ui = config.ui.get("assistant").and_then(Value::as_object).cloned().unwrap_or_default();
     let own = config.agents.get(agent).map(|agent| agent.identity.clone()).unwrap_or_default();
     let written = fs::read_to_string(workspace.join("IDENTITY.md"))
-        .map(|text| written_fields(&text))
+        .map(|text| identity::fields(&text))
         .unwrap_or_default();
     let find = |sources: &[&Map<String, Value>], keys: &[&str]| -> Option<String> {
         sources.iter().find_map(|source| {
@@ -40,23 +41,6 @@ pub fn of(config: &Config, workspace: &Path, agent: &str) -> Value {
         identity.insert("emoji".into(), json!(emoji));
     }
     Value::Object(identity)
-}
-
-/// `- **Name:** Claw` and the like. Placeholders in parentheses or underscores
-/// are not values.
-fn written_fields(text: &str) -> Map<String, Value> {
-    let mut fields = Map::new();
-    for line in text.lines() {
-        let line = line.trim().trim_start_matches(['-', '*', ' ']);
-        let Some((key, value)) = line.split_once(':') else { continue };
-        let key = key.trim_matches(['*', '_', ' ']).to_lowercase();
-        let value = value.trim().trim_start_matches(['*', ' ']).trim();
-        let placeholder = value.starts_with(['(', '_']) || value.is_empty();
-        if matches!(key.as_str(), "name" | "emoji" | "avatar") && !placeholder {
-            fields.entry(key).or_insert_with(|| value.into());
-        }
-    }
-    fields
 }
 
 fn cut(text: &str, max: usize) -> String {

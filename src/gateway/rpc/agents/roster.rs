@@ -2,41 +2,34 @@
 //! configuration, and the folders that belong to one.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::config::write::{self, Author, Before, WriteError};
-use crate::config::{Snapshot, edit};
+use crate::config::{Snapshot, edit, roster as edits};
 use crate::gateway::rpc::agents::{files, workspace};
 use crate::gateway::rpc::params::{blocking, flag, text};
 use crate::gateway::rpc::{Call, Reply};
 use crate::gateway::state::State;
 use crate::profile::paths::expand;
 use crate::protocol::error::ErrorShape;
-
-/// Longest agent id.
-const MAX_ID: usize = 64;
+use crate::store::trash;
 
 pub(super) async fn create(call: Call) -> Reply {
     blocking(move || {
         let state = &call.state;
         let name = text(&call.params, "name").unwrap_or_default().to_owned();
-        let id = id_of(&name)?;
+        let id = new_id(&name)?;
         let typed = text(&call.params, "workspace").unwrap_or_default();
         let dir = expand(typed, &state.paths.home);
-        let entry = json!({ "id": id, "name": name, "workspace": dir });
+        let entry = [("name".to_owned(), json!(name)), ("workspace".to_owned(), json!(dir))];
         let taken = id.clone();
         change(&call, move |document, snapshot| {
             if known(snapshot, state, &taken) {
                 return Err(ErrorShape::invalid(format!("agent \"{taken}\" already exists")));
             }
-            let list = list_of(document);
-            if list.is_empty() && taken != "main" {
-                // The agent that was implied until now stays the default.
-                list.push(json!({ "id": "main", "default": true }));
-            }
-            list.push(entry);
+            edits::entry(document, &taken).extend(entry);
             Ok(())
         })?;
         let made = fs::create_dir_all(&dir)
@@ -82,18 +75,11 @@ pub(super) async fn update(call: Call) -> Reply {
             if !known(snapshot, state, &wanted) {
                 return Err(ErrorShape::invalid(format!("agent \"{wanted}\" not found")));
             }
-            let list = list_of(document);
-            let index =
-                list.iter().position(|entry| is_agent(entry, &wanted)).unwrap_or_else(|| {
-                    list.push(json!({ "id": wanted }));
-                    list.len() - 1
-                });
-            if let Some(entry) = list[index].as_object_mut() {
-                entry.extend(patch);
-                if let Some(avatar) = avatar {
-                    let identity = entry.entry("identity").or_insert_with(|| json!({}));
-                    identity["avatar"] = avatar.into();
-                }
+            let entry = edits::entry(document, &wanted);
+            entry.extend(patch);
+            if let Some(avatar) = avatar {
+                let identity = entry.entry("identity").or_insert_with(|| json!({}));
+                identity["avatar"] = avatar.into();
             }
             Ok(())
         })?;
@@ -118,39 +104,25 @@ pub(super) async fn delete(call: Call) -> Reply {
             {
                 return Err(ErrorShape::invalid(format!("agent \"{gone}\" not found")));
             }
-            list_of(document).retain(|entry| !is_agent(entry, &gone));
-            if let Some(bindings) = document.get_mut("bindings").and_then(Value::as_array_mut) {
-                let before = bindings.len();
-                bindings.retain(|binding| {
-                    binding["agentId"].as_str().is_none_or(|id| !id.eq_ignore_ascii_case(&gone))
-                });
-                removed = before - bindings.len();
-            }
+            removed = edits::remove(document, &gone).bindings;
             Ok(())
         })?;
         if flag(&call.params, "deleteFiles") != Some(false) {
             for path in [dir, state.paths.agent(&id)] {
-                move_to_trash(state, &path, call.now());
+                match trash::put(&state.paths.home, &path, call.now()) {
+                    Ok(Some(target)) => {
+                        tracing::info!(from = %path.display(), to = %target.display(), "moved");
+                    }
+                    Ok(None) => {}
+                    Err(err) => {
+                        tracing::warn!(path = %path.display(), %err, "files of an agent stay");
+                    }
+                }
             }
         }
         Ok(json!({ "ok": true, "agentId": id, "removedBindings": removed }))
     })
     .await
-}
-
-/// Moves a folder where its owner can get it back from.
-fn move_to_trash(state: &State, path: &Path, now: u64) {
-    if !path.exists() {
-        return;
-    }
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("agent");
-    let trash = state.paths.home.join(".Trash");
-    let target: PathBuf = trash.join(format!("{name}-{now}"));
-    let moved = fs::create_dir_all(&trash).and_then(|()| fs::rename(path, &target));
-    match moved {
-        Ok(()) => tracing::info!(from = %path.display(), to = %target.display(), "moved"),
-        Err(err) => tracing::warn!(path = %path.display(), %err, "files of an agent stay"),
-    }
 }
 
 /// Changes the configuration file and puts the result in force.
@@ -189,50 +161,11 @@ fn known(snapshot: &Snapshot, state: &State, id: &str) -> bool {
     super::agent_ids(&snapshot.config, &state.paths).iter().any(|known| known == id)
 }
 
-fn is_agent(entry: &Value, id: &str) -> bool {
-    entry["id"].as_str().is_some_and(|known| known.eq_ignore_ascii_case(id))
-}
-
-/// `agents.list` of the document, made if it is not there.
-fn list_of(document: &mut Value) -> &mut Vec<Value> {
-    if !document["agents"].is_object() {
-        document["agents"] = json!({});
-    }
-    if !document["agents"]["list"].is_array() {
-        document["agents"]["list"] = json!([]);
-    }
-    match &mut document["agents"]["list"] {
-        Value::Array(list) => list,
-        _ => unreachable!("made an array above"),
-    }
-}
-
-/// The id that a name becomes: lower case, everything else a dash.
-fn id_of(name: &str) -> Result<String, ErrorShape> {
-    let mut id = String::new();
-    for c in name.trim().chars() {
-        if c.is_ascii_alphanumeric() || c == '_' {
-            id.push(c.to_ascii_lowercase());
-        } else if !id.ends_with('-') && !id.is_empty() {
-            id.push('-');
-        }
-    }
-    let id: String = id.trim_end_matches('-').chars().take(MAX_ID).collect();
-    match id.as_str() {
-        "" => Err(ErrorShape::invalid("agent name must contain a letter or a digit")),
-        "main" => Err(ErrorShape::invalid("\"main\" is reserved")),
-        _ => Ok(id),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_becomes_an_id() {
-        assert_eq!(id_of("  Ops Team! ").unwrap(), "ops-team");
-        assert_eq!(id_of("Main").unwrap_err().message, "\"main\" is reserved");
-        assert!(id_of("🦀").is_err());
+/// The id of a new agent.
+fn new_id(name: &str) -> Result<String, ErrorShape> {
+    match edits::id_of(name).as_deref() {
+        None => Err(ErrorShape::invalid("agent name must contain a letter or a digit")),
+        Some("main") => Err(ErrorShape::invalid("\"main\" is reserved")),
+        Some(id) => Ok(id.to_owned()),
     }
 }
