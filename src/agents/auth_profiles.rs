@@ -42,6 +42,20 @@ pub struct Profile<'a> {
     pub secret: String,
 }
 
+/// A stored credential without its secret.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    pub id: &'a str,
+    pub provider: &'a str,
+    pub kind: &'a str,
+    /// Milliseconds since the Unix epoch.
+    pub expires: Option<u64>,
+    /// Whether it can be had anew without a person.
+    pub renewable: bool,
+    pub disabled_until: u64,
+    pub disabled_reason: Option<&'a str>,
+}
+
 /// Where an agent's profiles are stored.
 pub fn file(agent_dir: &Path) -> PathBuf {
     agent_dir.join("auth-profiles.json")
@@ -72,6 +86,27 @@ impl Profiles {
 
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// Everything that is stored.
+    pub fn stored(&self) -> impl Iterator<Item = Stored<'_>> {
+        self.known.iter().filter_map(|(id, profile)| {
+            Some(Stored {
+                id,
+                provider: profile["provider"].as_str()?,
+                kind: profile["type"].as_str()?,
+                expires: profile["expires"].as_u64(),
+                renewable: profile["refresh"].as_str().is_some_and(|token| !token.is_empty()),
+                disabled_until: self.stat(id, "disabledUntil"),
+                disabled_reason: self.stats.get(id).and_then(|s| s["disabledReason"].as_str()),
+            })
+        })
+    }
+
+    /// The agent's own order of the profiles of `provider`.
+    pub fn order(&self, provider: &str) -> Vec<&str> {
+        let order = self.order.get(provider).and_then(Value::as_array);
+        order.into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
     /// Whether any profile of `provider` is stored.
@@ -264,6 +299,57 @@ pub fn blames_profile(reason: FailReason) -> bool {
     )
 }
 
+/// Stores a credential, in the place of one of the same name.
+pub fn put(agent_dir: &Path, id: &str, credential: &Value) -> io::Result<()> {
+    edit(agent_dir, |root| {
+        section(root, "profiles").insert(id.to_owned(), credential.clone());
+        true
+    })
+}
+
+/// Sets the agent's own order of a provider's profiles, or takes it away.
+pub fn set_order(agent_dir: &Path, provider: &str, order: Option<&[String]>) -> io::Result<()> {
+    edit(agent_dir, |root| {
+        let all = section(root, "order");
+        match order {
+            Some(order) => drop(all.insert(provider.to_owned(), json!(order))),
+            None => drop(all.shift_remove(provider)),
+        }
+        true
+    })
+}
+
+/// An object in the document, made if it is not there.
+fn section<'v>(root: &'v mut Map<String, Value>, key: &str) -> &'v mut Map<String, Value> {
+    let section = root.entry(key).or_insert_with(|| json!({}));
+    if !section.is_object() {
+        *section = json!({});
+    }
+    match section {
+        Value::Object(section) => section,
+        _ => unreachable!("made an object above"),
+    }
+}
+
+/// Changes the file under its lock, and makes it if it is not there.
+fn edit(agent_dir: &Path, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> io::Result<()> {
+    let path = file(agent_dir);
+    atomic::private_dir(agent_dir)?;
+    let _lock = lock(&path)?;
+    let mut document = match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other)?,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => json!({ "version": 1 }),
+        Err(err) => return Err(err),
+    };
+    let root = document.as_object_mut().ok_or_else(|| io::Error::other("not a JSON object"))?;
+    if !change(root) {
+        return Ok(());
+    }
+    let mut text = serde_json::to_vec_pretty(&document)?;
+    text.push(b'\n');
+    atomic::write(&path, &text, atomic::Sync::No)
+}
+
 /// Changes the statistics of one profile under the file's lock. A store that
 /// does not hold the profile (it belongs to the main agent) is left alone.
 fn update(
@@ -275,29 +361,13 @@ fn update(
     if !path.exists() {
         return Ok(());
     }
-    let _lock = lock(&path)?;
-    let text = std::fs::read(&path)?;
-    let mut document: Value = serde_json::from_slice(&text).map_err(io::Error::other)?;
-    if document["profiles"].get(id).is_none() {
-        return Ok(());
-    }
-    let Some(root) = document.as_object_mut() else {
-        return Ok(());
-    };
-    let all = root.entry("usageStats").or_insert_with(|| json!({}));
-    let Some(all) = all.as_object_mut() else {
-        return Ok(());
-    };
-    let entry = all.entry(id).or_insert_with(|| json!({}));
-    let Some(stats) = entry.as_object_mut() else {
-        return Ok(());
-    };
-    if !change(stats) {
-        return Ok(());
-    }
-    let mut text = serde_json::to_vec_pretty(&document)?;
-    text.push(b'\n');
-    atomic::write(&path, &text, atomic::Sync::No)
+    edit(agent_dir, |root| {
+        if root.get("profiles").is_none_or(|profiles| profiles.get(id).is_none()) {
+            return false;
+        }
+        let all = section(root, "usageStats");
+        change(section(all, id))
+    })
 }
 
 fn lock(path: &Path) -> io::Result<File> {

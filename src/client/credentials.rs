@@ -12,6 +12,8 @@ use crate::profile::env::Env;
 pub struct Credentials {
     pub token: Option<Secret>,
     pub password: Option<Secret>,
+    /// Typed for this one call: nothing else is meant.
+    pub typed: bool,
 }
 
 impl Credentials {
@@ -30,24 +32,27 @@ impl Credentials {
         config: &Config,
         plain: impl Fn(&Value) -> Option<String>,
     ) -> Self {
-        let typed = Self { token: secret(token), password: secret(password) };
+        let typed = Self::new(token, password, token.or(password).is_some());
         if target.source == Source::Flag || !typed.is_empty() && target.is_override() {
             return typed;
         }
-        let from_env = Self {
-            token: secret(env.get("OPENCLAW_GATEWAY_TOKEN")),
-            password: secret(env.get("OPENCLAW_GATEWAY_PASSWORD")),
-        };
+        let from_env = Self::new(
+            env.get("OPENCLAW_GATEWAY_TOKEN"),
+            env.get("OPENCLAW_GATEWAY_PASSWORD"),
+            false,
+        );
         if target.is_override() {
             return from_env;
         }
-        let value = |value: Option<&Value>| secret(value.and_then(&plain).as_deref());
+        let value = |value: Option<&Value>| value.and_then(&plain);
+        let of = |token: Option<&Value>, password: Option<&Value>| {
+            Self::new(value(token).as_deref(), value(password).as_deref(), false)
+        };
         let auth = &config.gateway.auth;
-        let local =
-            || Self { token: value(auth.token.as_ref()), password: value(auth.password.as_ref()) };
-        let remote = || Self {
-            token: value(config.gateway.remote.get("token")),
-            password: value(config.gateway.remote.get("password")),
+        let local = || of(auth.token.as_ref(), auth.password.as_ref());
+        let remote = || {
+            let remote = &config.gateway.remote;
+            of(remote.get("token"), remote.get("password"))
         };
         if target.source == Source::Remote {
             typed.or(remote).or(|| from_env).or(local)
@@ -57,13 +62,21 @@ impl Credentials {
         }
     }
 
+    fn new(token: Option<&str>, password: Option<&str>, typed: bool) -> Self {
+        Self { token: secret(token), password: secret(password), typed }
+    }
+
     /// Fills what is missing.
     fn or(self, other: impl FnOnce() -> Self) -> Self {
         if self.token.is_some() && self.password.is_some() {
             return self;
         }
         let other = other();
-        Self { token: self.token.or(other.token), password: self.password.or(other.password) }
+        Self {
+            token: self.token.or(other.token),
+            password: self.password.or(other.password),
+            typed: self.typed,
+        }
     }
 }
 

@@ -82,8 +82,9 @@ impl Connector<'_> {
         }
     }
 
-    /// A refused shared token may be retried once with the device token, but
-    /// never towards a host that could be an impostor.
+    /// A refused shared token may be retried once with the device token, unless
+    /// it was typed for this call, and never towards a host that could be an
+    /// impostor.
     fn may_retry(&self, remote: &Remote, stored: Option<&DeviceToken>) -> bool {
         let details = &remote.details;
         let offered = details["canRetryWithDeviceToken"] == json!(true)
@@ -96,6 +97,7 @@ impl Connector<'_> {
             && trusted
             && stored.is_some()
             && self.credentials.token.is_some()
+            && !self.credentials.typed
     }
 
     /// A refusal forgets the device token if that was what it was about.
@@ -379,7 +381,7 @@ mod tests {
     }
 
     fn token(text: &str) -> Credentials {
-        Credentials { token: Some(Secret::new(text)), password: None }
+        Credentials { token: Some(Secret::new(text)), password: None, typed: false }
     }
 
     #[tokio::test]

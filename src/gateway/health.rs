@@ -64,7 +64,7 @@ impl Health {
                 state.lifecycle.spawn("health refresh", |_stop| async move {
                     background.health.refresh_and_tell(&background).await;
                 });
-                (*value).clone()
+                with_channels(state, &value)
             }
             None => (*self.refresh_and_tell(state).await).clone(),
         }
@@ -80,10 +80,10 @@ impl Health {
     /// Tells a client that has just connected.
     pub async fn greet(&self, state: &Arc<State>, conn_id: &str) {
         let value = match self.younger_than(FRESH_MS, state) {
-            Some(value) => value,
-            None => self.refresh(state).await,
+            Some(value) => with_channels(state, &value),
+            None => (*self.refresh(state).await).clone(),
         };
-        state.bus.send_state(conn_id, Event::Health, &*value);
+        state.bus.send_state(conn_id, Event::Health, &value);
     }
 
     /// Takes a snapshot, or waits for the one being taken.
@@ -110,6 +110,17 @@ impl Health {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Cached>> {
         self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// The snapshot with the channels as they are now: they come and go by
+/// themselves, and what they say costs nothing.
+fn with_channels(state: &State, snapshot: &Value) -> Value {
+    let mut current = snapshot.clone();
+    let channels = channels::health(state);
+    if let (Some(current), Value::Object(channels)) = (current.as_object_mut(), channels) {
+        current.extend(channels);
+    }
+    current
 }
 
 async fn take(state: &Arc<State>) -> Value {

@@ -455,7 +455,8 @@ async fn proves_itself(state: &State, address: SocketAddr) -> Result<(), String>
         fingerprint: state.tls.as_ref().map(|tls| tls.fingerprint.clone()),
         insecure_private: true,
     };
-    let credentials = Credentials { token: auth.token.clone(), password: auth.password.clone() };
+    let credentials =
+        Credentials { token: auth.token.clone(), password: auth.password.clone(), typed: false };
     let connector = Connector {
         target: &target,
         credentials: &credentials,

@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::base::clock;
+use crate::base::{clock, id};
 use crate::cli::args::approvals::{
     AllowlistCommand, ApprovalsCommand, ApprovalsSetArgs, PatternArgs, TargetArgs,
 };
@@ -196,7 +196,7 @@ fn add(file: &mut Value, agent: &str, pattern: &str) -> Edited {
     if list.iter().any(|entry| pattern_of(entry) == pattern) {
         return Err("Already allowlisted.");
     }
-    list.push(json!({ "pattern": pattern, "lastUsedAt": clock::now_ms() }));
+    list.push(json!({ "id": id::uuid(), "pattern": pattern, "lastUsedAt": clock::now_ms() }));
     Ok(())
 }
 

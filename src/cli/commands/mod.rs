@@ -22,6 +22,8 @@ pub mod manage;
 pub mod manual;
 mod memory;
 pub mod message;
+pub mod model_auth;
+pub mod model_keys;
 pub mod models;
 pub mod nodes;
 pub mod pairing;

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::agents::auth_profiles;
+use crate::agents::auth_profiles::{self, Profiles};
 use crate::agents::models::listing::{self, Row};
 use crate::agents::models::reference::{self, Named};
 use crate::agents::models::{KeySource, Lookup, Resolved};
 use crate::base::clock;
 use crate::cli::args::models::{ListArgs, ModelsArgs, ModelsCommand, StatusArgs};
 use crate::cli::commands::choose;
+use crate::cli::commands::model_auth;
+use crate::cli::commands::model_keys::{self, Counts, Health, Resting};
 use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
@@ -54,6 +56,9 @@ pub fn run(context: &Context, args: &ModelsArgs) -> CommandResult {
         }
         Some(ModelsCommand::ImageFallbacks(args)) => {
             return choose::fallbacks(context, choose::IMAGES, &args.command);
+        }
+        Some(ModelsCommand::Auth(args)) => {
+            return model_auth::run(context, agent, lookup.agent_dir(), &args.command);
         }
         Some(ModelsCommand::List(args)) => list(&lookup, args),
         Some(ModelsCommand::Status(args)) => status(context, &lookup, args),
@@ -199,7 +204,8 @@ fn fallbacks(lookup: &Lookup<'_>) -> Vec<String> {
 
 fn status(context: &Context, lookup: &Lookup<'_>, args: &StatusArgs) -> Outcome {
     let report = report(context, lookup);
-    let code = u8::from(args.check && !report.auth.missing_providers_in_use.is_empty());
+    let missing = !report.auth.missing_providers_in_use.is_empty();
+    let code = if args.check { report.auth.oauth.code(missing) } else { 0 };
     let outcome = if args.json {
         Outcome::json(&report)
     } else if args.plain {
@@ -234,12 +240,27 @@ struct Auth {
     providers_with_oauth: Vec<String>,
     missing_providers_in_use: Vec<String>,
     providers: Vec<ProviderAuth>,
+    unusable_profiles: Vec<Resting>,
+    oauth: Health,
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ProviderAuth {
     provider: String,
     effective: Effective,
+    profiles: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env: Option<Found>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models_json: Option<Found>,
+}
+
+/// A key that was found somewhere.
+#[derive(Debug, Serialize)]
+struct Found {
+    value: String,
+    source: String,
 }
 
 /// Where the key comes from, and enough of it to recognise it.
@@ -297,8 +318,16 @@ fn auth(lookup: &Lookup<'_>, agent_dir: &std::path::Path) -> Auth {
             providers.push((provider, model));
         }
     }
+    let profiles = Profiles::read(agent_dir, &lookup.paths.agent("main").join("agent"));
+    for provider in profiles.stored().map(|stored| reference::canonical(stored.provider)) {
+        if !providers.iter().any(|(known, _)| *known == provider) {
+            providers.push((provider, None));
+        }
+    }
+    let names: Vec<String> = providers.iter().map(|(name, _)| name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut missing = Vec::new();
-    let mut shown = Vec::new();
+    let mut shown: Vec<ProviderAuth> = Vec::new();
     for (provider, model) in providers {
         let resolved = model.and_then(|model| lookup.resolve(&model).ok());
         let used = in_use.iter().any(|(key, _)| key.starts_with(&format!("{provider}/")));
@@ -306,15 +335,43 @@ fn auth(lookup: &Lookup<'_>, agent_dir: &std::path::Path) -> Auth {
         if effective.is_none() && used {
             missing.push(provider.clone());
         }
-        let effective = effective
-            .unwrap_or_else(|| Effective { kind: "missing", detail: "missing".to_owned() });
-        shown.push(ProviderAuth { provider, effective });
+        let counts = Counts::of(&profiles, &provider);
+        let stored = || Effective {
+            kind: "profiles",
+            detail: auth_profiles::file(agent_dir).display().to_string(),
+        };
+        let Some(effective) = effective.or_else(|| (counts.count > 0).then(stored)) else {
+            continue;
+        };
+        let masked = |found: &Resolved| {
+            found.model.api_key.as_ref().map(|key| mask(key.expose())).unwrap_or_default()
+        };
+        let env = resolved.as_ref().and_then(|found| match &found.key {
+            KeySource::Env(name) => {
+                Some(Found { value: masked(found), source: format!("env: {name}") })
+            }
+            _ => None,
+        });
+        let models_json = resolved.as_ref().and_then(|found| {
+            match &found.key {
+                KeySource::Config => Some("models.providers in the configuration".to_owned()),
+                KeySource::ModelsFile => Some("models.json of the agent".to_owned()),
+                _ => None,
+            }
+            .map(|source| Found { value: masked(found), source })
+        });
+        shown.push(ProviderAuth { provider, effective, profiles: counts, env, models_json });
     }
     Auth {
         store_path: auth_profiles::file(agent_dir),
         shell_env_fallback: json!({ "enabled": false, "appliedKeys": [] }),
-        providers_with_oauth: Vec::new(),
+        providers_with_oauth: shown
+            .iter()
+            .filter_map(|entry| entry.profiles.signed_in(&entry.provider))
+            .collect(),
         missing_providers_in_use: missing,
+        unusable_profiles: model_keys::resting(&profiles, lookup.now),
+        oauth: Health::of(&profiles, &names, lookup.now),
         providers: shown,
     }
 }
@@ -324,8 +381,10 @@ fn effective(found: &Resolved) -> Effective {
     match &found.key {
         KeySource::Profile(id) => Effective { kind: "profiles", detail: id.clone() },
         KeySource::Env(name) => Effective { kind: "env", detail: format!("{masked} ({name})") },
-        KeySource::Config => Effective { kind: "config", detail: masked },
-        KeySource::ModelsFile => Effective { kind: "models.json", detail: masked },
+        // One word for both: scripts know it.
+        KeySource::Config | KeySource::ModelsFile => {
+            Effective { kind: "models.json", detail: masked }
+        }
         KeySource::None => Effective { kind: "none", detail: "no key needed".to_owned() },
     }
 }

@@ -124,23 +124,27 @@ fn status_at(now: u64, configured: &Map<String, Value>, running: &Map<String, Va
             for key in ["accountId", "enabled", "name"] {
                 summary.shift_remove(key);
             }
+            summary.entry("lastProbeAt").or_insert(Value::Null);
             channels.insert(id.clone(), Value::Object(summary));
             accounts.insert(id.clone(), json!(rows));
             defaults.insert(id.clone(), json!(chosen));
             continue;
         }
-        channels.insert(id.clone(), at_rest(Map::from_iter([("configured".into(), json!(true))])));
+        let reason = if kind(id).is_some() { Value::Null } else { json!(UNSUPPORTED) };
+        let first = Map::from_iter([("configured".into(), json!(true))]);
+        channels.insert(id.clone(), at_rest(first, &reason));
         let ids = account_ids(section);
         let enabled = |account: &str| {
             section["enabled"] != json!(false)
                 && section["accounts"][account]["enabled"] != json!(false)
         };
         let rows = ids.iter().map(|account| {
-            at_rest(Map::from_iter([
+            let first = Map::from_iter([
                 ("accountId".into(), json!(account)),
                 ("enabled".into(), json!(enabled(account))),
                 ("configured".into(), json!(true)),
-            ]))
+            ]);
+            at_rest(first, &reason)
         });
         accounts.insert(id.clone(), rows.collect());
         defaults.insert(id.clone(), json!(default_of(section, &ids)));
@@ -166,12 +170,12 @@ fn default_of(section: &Value, ids: &[String]) -> String {
 }
 
 /// The state of something that was never started, behind `first`.
-fn at_rest(mut first: Map<String, Value>) -> Value {
+fn at_rest(mut first: Map<String, Value>, reason: &Value) -> Value {
     for (key, value) in [
         ("running", json!(false)),
         ("lastStartAt", Value::Null),
         ("lastStopAt", Value::Null),
-        ("lastError", json!(UNSUPPORTED)),
+        ("lastError", reason.clone()),
     ] {
         first.insert(key.to_owned(), value);
     }
@@ -340,11 +344,14 @@ mod tests {
             "defaults": {"groupPolicy": "open"},
             "telegram": {"botToken": "t", "accounts": {"work": {"enabled": false}, "home": {}}},
             "matrix": {"homeserver": "https://m", "enabled": false},
+            "discord": {"token": "t"},
         });
         let status = status_at(7, configured.as_object().unwrap(), &Map::new());
-        assert_eq!(status["channelOrder"], json!(["telegram", "matrix"]));
+        assert_eq!(status["channelOrder"], json!(["telegram", "matrix", "discord"]));
         assert_eq!(status["channels"]["telegram"]["running"], false);
-        assert_eq!(status["channels"]["telegram"]["lastError"], UNSUPPORTED);
+        assert_eq!(status["channels"]["discord"]["lastError"], UNSUPPORTED);
+        // One that is about to start is not refused.
+        assert_eq!(status["channels"]["telegram"]["lastError"], Value::Null);
         assert_eq!(status["channelLabels"]["matrix"], "Matrix");
         let telegram = status["channelAccounts"]["telegram"].as_array().unwrap();
         assert_eq!(telegram[0]["accountId"], "home");

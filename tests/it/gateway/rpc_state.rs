@@ -294,3 +294,21 @@ async fn an_agent_is_hired_renamed_and_let_go() {
     let gone = client.call("agents.update", json!({"agentId": "ops-team"})).await;
     assert_eq!(gone["error"]["message"], "agent \"ops-team\" not found");
 }
+
+#[tokio::test]
+async fn health_says_of_a_channel_what_channels_status_says() {
+    let irc = json!({"host": "127.0.0.1", "port": 1, "tls": false, "nick": "bot"});
+    let gateway = TestGateway::start_with(json!({"channels": {"irc": irc}})).await;
+    let mut client = TestClient::operator(gateway.port, &["operator.read"]).await;
+    let began = std::time::Instant::now();
+    loop {
+        let health = client.call("health", json!({})).await["payload"].clone();
+        let account = &health["channels"]["irc"]["accounts"]["default"];
+        assert_ne!(account["lastError"], "not supported by this gateway");
+        if account["lastError"].as_str().is_some_and(|text| text.contains("127.0.0.1:1")) {
+            break;
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "{health}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::agents::auth_profiles::Profiles;
+use crate::base::clock;
 use crate::channels::channel::DEFAULT;
 use crate::channels::manager::{self, SHARED_SECTIONS, account_ids};
 use crate::channels::{kind, kinds};
@@ -43,7 +45,18 @@ pub(super) fn list(context: &Context, args: &ListArgs) -> Outcome {
         chat.insert(id.clone(), json!(ids));
     }
     if args.json {
-        return Outcome::json(&json!({"chat": chat, "auth": []}));
+        let dir = |agent: &str| context.paths.agent(agent).join("agent");
+        let profiles = Profiles::read(&dir(snapshot.config.agents.default_id()), &dir("main"));
+        let auth = profiles.stored().map(|stored| {
+            json!({"id": stored.id, "provider": stored.provider, "type": stored.kind,
+                "isExternal": false})
+        });
+        let mut document = json!({"chat": chat, "auth": auth.collect::<Vec<_>>()});
+        if !args.no_usage {
+            // Quotas of subscriptions; those of a key have none to ask for.
+            document["usage"] = json!({"updatedAt": clock::now_ms(), "providers": []});
+        }
+        return Outcome::json(&document);
     }
     if chat.is_empty() {
         page.line("- none");

@@ -11,12 +11,14 @@ use crate::base::clock;
 use crate::cli::args::look::StatusArgs;
 use crate::cli::commands::probe;
 use crate::cli::commands::status::sessions;
+use crate::cli::commands::update;
 use crate::cli::context::Context;
 use crate::cli::link::{CallError, Link};
 use crate::cli::local::{AgentSessions, Local};
 use crate::cli::ui::Failure;
 use crate::client::target::Source;
 use crate::client::{Caller, Target};
+use crate::profile::installation::Installation;
 use crate::supervise::host::{self, Choice};
 use crate::supervise::report::ServiceReport;
 
@@ -35,6 +37,8 @@ pub struct Facts {
     pub model: (String, String, u64),
     pub heartbeats: Vec<Value>,
     pub os: Os,
+    /// Name and where it comes from.
+    pub update_channel: (String, &'static str),
 }
 
 /// What the gateway said.
@@ -108,6 +112,7 @@ pub fn collect(context: &Context, args: &StatusArgs, limit: Duration) -> Result<
         Some(known) => known.clone(),
         None => configured_heartbeats(context, &local),
     };
+    let (channel, source) = update::channel(context);
     Ok(Facts {
         now: clock::now_ms(),
         gateway,
@@ -117,6 +122,7 @@ pub fn collect(context: &Context, args: &StatusArgs, limit: Duration) -> Result<
         model: local.default_model(context),
         heartbeats,
         os: Os::of_host(),
+        update_channel: (channel.to_owned(), source),
     })
 }
 
@@ -181,6 +187,8 @@ fn ask(context: &Context, args: &StatusArgs, limit: Duration) -> Result<Asked, F
         ];
         if args.deep || args.all {
             calls.push(("health", Some(json!({ "probe": true }))));
+        }
+        if args.deep || args.all || args.usage {
             calls.push(("last-heartbeat", Some(json!({}))));
         }
         if args.usage {
@@ -268,9 +276,9 @@ impl Facts {
                 "label": self.os.label(),
             }),
         );
-        set("update", update());
-        set("updateChannel", json!("stable"));
-        set("updateChannelSource", json!("default"));
+        set("update", update::facts(&Installation::of_this_program()));
+        set("updateChannel", json!(self.update_channel.0));
+        set("updateChannelSource", json!(self.update_channel.1));
         set("memory", Value::Null);
         set("memoryPlugin", json!({ "enabled": false, "slot": null }));
         set("gateway", self.gateway_document());
@@ -280,6 +288,8 @@ impl Facts {
         set("secretDiagnostics", json!([]));
         if args.deep || args.all {
             set("health", self.gateway.health.clone().unwrap_or_default());
+        }
+        if args.deep || args.all || args.usage {
             set("lastHeartbeat", self.gateway.last_heartbeat.clone().unwrap_or_default());
         }
         if args.usage {
@@ -352,7 +362,7 @@ impl Facts {
             "managedByOpenClaw": false,
             "externallyManaged": false,
             "loadedText": self.service.summary.not_loaded_text,
-            "runtimeShort": null,
+            "runtimeShort": "not installed",
         })
     }
 
@@ -389,15 +399,4 @@ impl Facts {
             "bootstrapPendingCount": self.agents.iter().filter(|agent| agent.bootstrap).count(),
         })
     }
-}
-
-/// Updates come from the package manager of the host; nothing is asked here.
-fn update() -> Value {
-    let root = std::env::current_exe().ok().and_then(|exe| exe.parent().map(PathBuf::from));
-    json!({
-        "root": root,
-        "installKind": "package",
-        "packageManager": "unknown",
-        "registry": { "latestVersion": null },
-    })
 }
