@@ -427,6 +427,12 @@ impl Inner {
         self.control.get().map(AsRef::as_ref)
     }
 
+    /// Keys of sessions with runs that wait or work.
+    pub(crate) fn busy_sessions(&self) -> std::collections::BTreeSet<String> {
+        let busy = self.unfinished();
+        busy.iter().filter_map(|run| Some(run.key.as_ref()?.as_str().to_owned())).collect()
+    }
+
     /// Server and key for the vectors of a request.
     async fn embedding(
         self: &Arc<Self>,

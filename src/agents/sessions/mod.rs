@@ -6,11 +6,13 @@ mod api;
 mod entry;
 mod history;
 mod keys;
+pub(crate) mod maintenance;
 mod patch;
 mod rows;
 mod store;
 mod transcript;
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -24,6 +26,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::agents::sessions::maintenance::Round;
+use crate::agents::sessions::maintenance::Rules;
+use crate::agents::sessions::maintenance::plan;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::profile::paths::Paths;
@@ -62,6 +67,8 @@ pub(crate) use transcript::summary_message;
 /// Share of time that writing an index may take: after a write of `t` the next
 /// waits `t` times this, so that a large index does not eat a processor.
 const WRITE_PAUSE_FACTOR: u32 = 4;
+/// How often an index is looked after.
+const MAINTENANCE_MS: u64 = 60 * 60 * 1000;
 const LONGEST_WRITE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Milliseconds since the epoch in the form of JavaScript's `toISOString`.
@@ -170,6 +177,42 @@ impl Stores {
         });
     }
 
+    /// Looks after a store by `rules`, in the background and once an hour at
+    /// the most.
+    pub(crate) fn maintain(
+        &self,
+        store: &Arc<Store>,
+        rules: Rules,
+        now: u64,
+        busy: impl FnOnce() -> BTreeSet<String>,
+    ) {
+        let last = store.maintained_at.load(Ordering::Acquire);
+        if now.saturating_sub(last) < MAINTENANCE_MS
+            || store
+                .maintained_at
+                .compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+        {
+            return;
+        }
+        let (store, busy, is_enforced) = (Arc::clone(store), busy(), rules.enforce);
+        self.lifecycle.spawn("session maintenance", move |_| async move {
+            let path = store.path().display().to_string();
+            let work = move || {
+                if rules.enforce {
+                    maintenance::run(&store, &rules, now, &busy)
+                } else {
+                    store.refresh().map(|()| plan(&store.entries(), &rules, now, &busy))
+                }
+            };
+            match tokio::task::spawn_blocking(work).await {
+                Ok(Ok(round)) => report(&path, &round, is_enforced),
+                Ok(Err(err)) => tracing::warn!(path, %err, "session maintenance failed"),
+                Err(_) => {}
+            }
+        });
+    }
+
     /// Writes everything that is due. Blocking.
     pub(crate) fn flush_all(&self) {
         let stores: Vec<Arc<Store>> = {
@@ -181,6 +224,25 @@ impl Stores {
                 tracing::warn!(path = %store.path().display(), %err, "session index not written");
             }
         }
+    }
+}
+
+fn report(path: &str, round: &Round, is_enforced: bool) {
+    let (pruned, capped, evicted) = (round.pruned.len(), round.capped.len(), round.evicted.len());
+    if pruned + capped + evicted + round.archives == 0 {
+        return;
+    }
+    if is_enforced {
+        let archives = round.archives;
+        tracing::info!(path, pruned, capped, evicted, archives, "sessions were cleaned up");
+    } else {
+        tracing::info!(
+            path,
+            pruned,
+            capped,
+            "sessions are old or too many; session.maintenance.mode \"enforce\" or \
+             `openclaw sessions cleanup --enforce` removes them"
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -75,6 +76,8 @@ pub(crate) struct Store {
     writing: Mutex<()>,
     /// Whether a flush has been scheduled and not yet begun its last round.
     pub(crate) flushing: AtomicBool,
+    /// When it was last looked after, in milliseconds since the epoch.
+    pub(crate) maintained_at: AtomicU64,
 }
 
 impl Store {
@@ -84,6 +87,7 @@ impl Store {
             cache: Mutex::default(),
             writing: Mutex::default(),
             flushing: AtomicBool::default(),
+            maintained_at: AtomicU64::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::agents::run::Usage;
 use crate::agents::runtime::Inner;
 use crate::agents::runtime::Run;
 use crate::agents::sessions::Entry;
+use crate::agents::sessions::maintenance::Rules;
 use crate::agents::turn::Halt;
 use crate::agents::turn::empty_usage;
 use crate::agents::turn::prepare::Turn;
@@ -150,6 +151,8 @@ pub(crate) fn note_end(
         }
     });
     inner.stores.flush_soon(&store);
+    let rules = Rules::of(&snapshot.config);
+    inner.stores.maintain(&store, rules, outcome.ended_at, || inner.busy_sessions());
 }
 
 fn note_spent(entry: &mut Entry, spent: &Spent) {

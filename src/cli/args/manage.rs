@@ -89,7 +89,10 @@ pub struct TokenArgs {
 }
 
 #[derive(Debug, Clone, Default, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct SessionsArgs {
+    #[command(subcommand)]
+    pub command: Option<SessionsCommand>,
     /// Agent to look at
     #[arg(long, value_name = "id")]
     pub agent: Option<String>,
@@ -105,6 +108,37 @@ pub struct SessionsArgs {
     /// Accepted for symmetry with other commands
     #[arg(long, hide = true)]
     pub verbose: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum SessionsCommand {
+    /// Remove old and surplus conversations, by `session.maintenance`
+    Cleanup(SessionsCleanupArgs),
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct SessionsCleanupArgs {
+    /// Agent to look at
+    #[arg(long, value_name = "id")]
+    pub agent: Option<String>,
+    /// Look at every configured agent
+    #[arg(long)]
+    pub all_agents: bool,
+    /// Only show what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove although `session.maintenance.mode` is `warn`
+    #[arg(long)]
+    pub enforce: bool,
+    /// A `sessions.json` instead of an agent's
+    #[arg(long, value_name = "path")]
+    pub store: Option<String>,
+    /// A conversation that stays
+    #[arg(long, value_name = "key")]
+    pub active_key: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -160,7 +160,6 @@ pub const LATER: &[&str] = &[
     "onboard",
     "plugins",
     "sandbox",
-    "sessions cleanup",
     "skills install",
     "skills search",
     "skills update",

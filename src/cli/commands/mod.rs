@@ -34,6 +34,7 @@ mod secrets;
 pub mod security;
 pub mod serve;
 pub mod service;
+mod sessions_cleanup;
 pub mod setup;
 pub mod shell;
 pub mod skills;
@@ -43,6 +44,7 @@ pub mod update;
 use crate::cli::args::Command;
 use crate::cli::args::config::ConfigCommand;
 use crate::cli::args::gateway::{DaemonCommand, GatewayArgs, GatewayCommand, RunArgs};
+use crate::cli::args::manage::SessionsCommand;
 use crate::cli::args::secrets::SecretsCommand;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure};
@@ -76,7 +78,10 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Models(args) => models::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Devices(args) => devices::run(context, &args.command),
-        Command::Sessions(args) => kept::sessions(context, &args),
+        Command::Sessions(args) => match &args.command {
+            Some(SessionsCommand::Cleanup(args)) => sessions_cleanup::run(context, args),
+            None => kept::sessions(context, &args),
+        },
         Command::Agents(args) => agents::run(context, &args.command),
         Command::Cron(args) => manage::cron(context, &args.command),
         Command::Approvals(args) => approvals::run(context, &args.command),

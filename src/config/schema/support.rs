@@ -124,6 +124,8 @@ const SUPPORT: &[(&str, Support)] = &[
     ("secrets", Native),
     ("session.idleMinutes", Native),
     ("session.mainKey", Native),
+    ("session.maintenance", Native),
+    ("session.maintenance.rotateBytes", Inert),
     ("session.reset", Native),
     ("session.resetByChannel", Native),
     ("session.resetByType", Native),
