@@ -21,7 +21,7 @@ const HOST_ONLY: [&str; 5] = [
 ];
 
 /// The container that flag or environment name.
-pub fn target<'a>(env: &'a Env, root: &'a Root) -> Option<&'a str> {
+pub(super) fn target<'a>(env: &'a Env, root: &'a Root) -> Option<&'a str> {
     if env.get("OPENCLAW_CLI_CONTAINER_BYPASS") == Some("1") {
         return None;
     }
@@ -30,7 +30,7 @@ pub fn target<'a>(env: &'a Env, root: &'a Root) -> Option<&'a str> {
 }
 
 /// Runs the command line in the container `name`.
-pub fn run(env: &Env, name: &str, root: &Root) -> CommandResult {
+pub(super) fn run(env: &Env, name: &str, root: &Root) -> CommandResult {
     let failed = |text: String| Failure::new(format!("[openclaw] {text}"));
     if root.profile.is_some() {
         return Err(Failure::with_code(

@@ -2,7 +2,7 @@
 //! first. Nothing here prints a secret.
 
 use std::io::{self, BufRead as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -22,13 +22,13 @@ struct Target {
     provider: String,
 }
 
-pub fn run(context: &Context, agent: &str, dir: PathBuf, command: &AuthCommand) -> CommandResult {
+pub fn run(context: &Context, agent: &str, dir: &Path, command: &AuthCommand) -> CommandResult {
     let target = |provider: &str| {
         let provider = reference::canonical(provider.trim());
         if provider.is_empty() {
             return Err(Failure::new("Error: Missing --provider."));
         }
-        Ok(Target { agent: agent.to_owned(), dir: dir.clone(), provider })
+        Ok(Target { agent: agent.to_owned(), dir: dir.to_owned(), provider })
     };
     match command {
         AuthCommand::PasteToken(args) => paste(context, &target(&args.provider)?, args),

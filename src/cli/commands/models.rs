@@ -58,7 +58,7 @@ pub fn run(context: &Context, args: &ModelsArgs) -> CommandResult {
             return choose::fallbacks(context, choose::IMAGES, &args.command);
         }
         Some(ModelsCommand::Auth(args)) => {
-            return model_auth::run(context, agent, lookup.agent_dir(), &args.command);
+            return model_auth::run(context, agent, &lookup.agent_dir(), &args.command);
         }
         Some(ModelsCommand::List(args)) => list(&lookup, args),
         Some(ModelsCommand::Status(args)) => status(context, &lookup, args),
