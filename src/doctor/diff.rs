@@ -61,7 +61,13 @@ fn of_config(path: &Path, before: &str, after: &str) -> String {
 fn unified(path: &Path, exists: bool, old: &str, new: &str) -> String {
     let path = path.display().to_string();
     let from: PathBuf = if exists { path.clone().into() } else { "/dev/null".into() };
-    TextDiff::from_lines(old, new)
+    // Lines end at line feeds alone, as `patch` counts them: a lone carriage
+    // return in a damaged file is text.
+    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<&str>>();
+    let (old, new) = (lines(old), lines(new));
+    TextDiff::configure()
+        .newline_terminated(true)
+        .diff_slices(&old, &new)
         .unified_diff()
         .context_radius(2)
         .header(&from.to_string_lossy(), &path)
@@ -122,5 +128,14 @@ mod tests {
         );
         assert_eq!(hide("# größe=1 éA_TOKEN=x\n"), "# größe=1 éA_TOKEN=[hidden]\n");
         assert!(of_file(Path::new("/n"), None, b"a\n").starts_with("--- /dev/null\n+++ /n\n"));
+    }
+
+    #[test]
+    fn lines_are_counted_as_patch_counts_them() {
+        let shown = of_file(Path::new("/u"), Some(b"a\r\r\nb\rc\nd\n"), b"a\r\r\nb\rc\nd\ne");
+        assert_eq!(
+            shown,
+            "--- /u\n+++ /u\n@@ -2,2 +2,3 @@\n b\rc\n d\n+e\n\\ No newline at end of file\n"
+        );
     }
 }
