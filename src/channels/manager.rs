@@ -248,6 +248,11 @@ impl Channels {
         self.0.roster.get(channel, account)
     }
 
+    /// The channels with an account that should be connected and is not.
+    pub fn failing(&self) -> Vec<&'static str> {
+        supervise::failing(self)
+    }
+
     /// Whether any account is configured.
     pub fn is_empty(&self) -> bool {
         self.0.roster.lock().is_empty()

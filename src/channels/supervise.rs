@@ -15,6 +15,7 @@ use crate::channels::Channels;
 use crate::channels::channel::Fault;
 use crate::channels::link::Link;
 use crate::channels::manager::Handle;
+use crate::channels::status::Status;
 use crate::config::Live;
 use crate::lifecycle::CancellationToken;
 
@@ -132,8 +133,8 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// Why an account needs a restart.
-fn ailment(handle: &Handle, stale_ms: u64, now: u64) -> Option<&'static str> {
-    let known = handle.status.known();
+fn ailment(status: &Status, stale_ms: u64, now: u64) -> Option<&'static str> {
+    let known = status.known();
     let since = |at: Option<u64>| at.map_or(0, |at| now.saturating_sub(at));
     if !known.running {
         return (!known.restart_pending).then_some("not-running");
@@ -141,10 +142,22 @@ fn ailment(handle: &Handle, stale_ms: u64, now: u64) -> Option<&'static str> {
     if since(known.last_start_at) < CONNECT_GRACE_MS {
         return None;
     }
-    if !handle.status.is_connected() {
+    if !status.is_connected() {
         return Some("disconnected");
     }
     (stale_ms > 0 && since(known.last_event_at) > stale_ms).then_some("stale-socket")
+}
+
+/// The channels with an account that should be connected and is not; silence
+/// alone does not count.
+pub(super) fn failing(channels: &Channels) -> Vec<&'static str> {
+    let now = clock::now_ms();
+    let rows = channels.rows().into_iter().filter(|row| row.enabled && row.is_configured());
+    let mut failing: Vec<&'static str> =
+        rows.filter(|row| ailment(&row.status, 0, now).is_some()).map(|row| row.kind.id).collect();
+    failing.sort_unstable();
+    failing.dedup();
+    failing
 }
 
 /// The health monitor.
@@ -174,7 +187,7 @@ pub(super) async fn watch_health(channels: Channels, live: Live, stop: Cancellat
                 continue;
             }
             let now = clock::now_ms();
-            if let Some(reason) = ailment(handle, stale_ms, now) {
+            if let Some(reason) = ailment(&handle.status, stale_ms, now) {
                 ring(handle, reason, now, most);
             }
         }
@@ -198,4 +211,44 @@ fn ring(handle: &Handle, reason: &str, now: u64, most: u64) {
         target: "channels", "[{channel}:{account}] health-monitor: restarting (reason: {reason})"
     );
     handle.kick.bell.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::base::clock::Clock;
+
+    #[derive(Debug, Default)]
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn now_ms(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn an_account_ails_when_it_had_time_to_connect_and_did_not() {
+        const STALE: u64 = 30 * 60_000;
+        let hand = Arc::new(Hand::default());
+        let clock: Arc<dyn Clock> = Arc::<Hand>::clone(&hand);
+        let status = Status::new(clock);
+        let ailment = |stale| ailment(&status, stale, hand.now_ms());
+        status.started();
+        assert_eq!(ailment(STALE), None);
+        hand.0.store(CONNECT_GRACE_MS, Ordering::Relaxed);
+        assert_eq!(ailment(STALE), Some("disconnected"));
+        status.ended(Some("server gone"), true);
+        assert_eq!(ailment(STALE), None, "it is about to return");
+        status.ended(Some("wrong password"), false);
+        assert_eq!(ailment(STALE), Some("not-running"));
+        status.started();
+        status.connected();
+        assert_eq!(ailment(STALE), None);
+        hand.0.store(CONNECT_GRACE_MS + STALE + 1, Ordering::Relaxed);
+        assert_eq!(ailment(STALE), Some("stale-socket"));
+        assert_eq!(ailment(0), None);
+    }
 }

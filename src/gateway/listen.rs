@@ -300,22 +300,29 @@ fn serve(
             };
             let Err(err) = ended else { return };
             tracing::debug!(%remote, %err, "connection ended");
-            if err.is_incomplete_message()
-                && !busy.load(Ordering::Relaxed)
+            let refusal = match () {
+                () if err.is_incomplete_message() => CUT_SHORT,
+                () if err.is_timeout() => TOO_SLOW,
+                () => return,
+            };
+            if !busy.load(Ordering::Relaxed)
                 && let Some(parts) = connection.into_parts()
                 && !parts.read_buf.is_empty()
             {
-                refuse_half_a_head(parts.io.into_inner()).await;
+                refuse_half_a_head(parts.io.into_inner(), refusal).await;
             }
         })
     }
 }
 
+const CUT_SHORT: (&str, &str) = ("400 Bad Request", "the request ends before its head does");
+const TOO_SLOW: (&str, &str) = ("408 Request Timeout", "the head of the request took too long");
+
 /// Tells a client that stopped sending in the middle of a request's head.
-async fn refuse_half_a_head(mut stream: Accepted) {
-    let body = r#"{"error":{"message":"the request ends before its head does","type":"invalid_request_error"}}"#;
+async fn refuse_half_a_head(mut stream: Accepted, (status, message): (&str, &str)) {
+    let body = format!(r#"{{"error":{{"message":"{message}","type":"invalid_request_error"}}}}"#);
     let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+        "HTTP/1.1 {status}\r\nconnection: close\r\n\
          content-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );

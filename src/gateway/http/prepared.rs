@@ -58,6 +58,15 @@ pub struct ResponsesLimits {
     pub max_file_chars: usize,
     pub file_mimes: Vec<String>,
     pub remote_files: Remote,
+    pub pdf: PdfLimits,
+}
+
+/// `gateway.http.endpoints.responses.files.pdf`.
+#[derive(Debug, Clone, Copy)]
+pub struct PdfLimits {
+    pub max_pages: usize,
+    /// With less text than this, scanned pages go along as images.
+    pub min_text_chars: usize,
 }
 
 /// What images a request may carry.
@@ -197,6 +206,7 @@ fn responses(section: &Map<String, Value>) -> ResponsesLimits {
     let part = |name: &str| section.get(name).and_then(Value::as_object).unwrap_or(&nothing);
     let images = image_limits(part("images"), true);
     let files = part("files");
+    let pdf = files.get("pdf").and_then(Value::as_object).unwrap_or(&nothing);
     let max_file_bytes = size(files, "maxBytes").unwrap_or(5 * MIB);
     let largest = (20 * MIB).max(2 * max_file_bytes).max(2 * images.max_bytes);
     ResponsesLimits {
@@ -206,6 +216,10 @@ fn responses(section: &Map<String, Value>) -> ResponsesLimits {
         max_file_chars: size(files, "maxChars").unwrap_or(200_000),
         file_mimes: mimes(files, FILE_MIMES),
         remote_files: remote(files, true),
+        pdf: PdfLimits {
+            max_pages: size(pdf, "maxPages").unwrap_or(4),
+            min_text_chars: size(pdf, "minTextChars").unwrap_or(200),
+        },
         images,
     }
 }

@@ -29,6 +29,10 @@ pub fn live(method: &Method) -> Answer {
 
 /// `/ready` and `/readyz`; details only for callers on this host and for those
 /// with good credentials.
+///
+/// A channel that is down is named and nothing more: a service manager or load
+/// balancer that took the gateway away because of it would take the other
+/// channels and every client along.
 pub fn ready(
     state: &State,
     prepared: &Prepared,
@@ -39,17 +43,18 @@ pub fn ready(
     if let Some(refusal) = wrong_method(method) {
         return refusal;
     }
-    let failing: &[&str] = match state.phase() {
-        Phase::Ready => &[],
-        Phase::Starting => &["startup"],
-        Phase::Draining | Phase::Stopped => &["draining"],
-    };
-    let is_ready = failing.is_empty();
+    let phase = state.phase();
+    let is_ready = phase == Phase::Ready;
     let mut body = json!({"ready": is_ready});
     let detailed =
         caller::is_local(remote, headers) || caller::is_known(state, prepared, remote, headers);
     if detailed {
-        body["failing"] = failing.iter().map(|name| Value::from(*name)).collect();
+        let failing = match phase {
+            Phase::Ready => state.channels.failing(),
+            Phase::Starting => vec!["startup"],
+            Phase::Draining | Phase::Stopped => vec!["draining"],
+        };
+        body["failing"] = failing.into_iter().map(Value::from).collect();
         body["uptimeMs"] = json!(state.uptime_ms());
     }
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -355,6 +355,16 @@ async fn upgrade_by_hand(port: u16) -> String {
     answer
 }
 
+/// What Tailscale Serve adds to a request.
+fn identity<'a>(login: &'a str, address: &'a str) -> [(&'static str, &'a str); 4] {
+    [
+        ("tailscale-user-login", login),
+        ("x-forwarded-for", address),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "gw.tail.example"),
+    ]
+}
+
 #[tokio::test]
 async fn a_tailnet_user_is_let_in_when_the_local_daemon_knows_the_address() {
     let bin = tempfile::tempdir().unwrap();
@@ -364,20 +374,25 @@ async fn a_tailnet_user_is_let_in_when_the_local_daemon_knows_the_address() {
     std::fs::write(&daemon, script).unwrap();
     std::fs::set_permissions(&daemon, std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/bin:/bin", bin.path().display());
-    let config = json!({"gateway": {"auth": {"allowTailscale": true}}});
+    let config = json!({"gateway": {
+        "auth": {"allowTailscale": true},
+        "http": {"endpoints": {"chatCompletions": {"enabled": true}}}}});
     let gateway = TestGateway::start_with_env(config, &[("PATH", &path)]).await;
     let connect = async |login: &str, address: &str| {
-        let headers = [
-            ("tailscale-user-login", login),
-            ("x-forwarded-for", address),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "gw.tail.example"),
-        ];
+        let headers = identity(login, address);
         let mut params = connect_params("gateway-client", "backend", &["operator.read"]);
         params["auth"] = json!({});
         let client = TestClient::open_with(gateway.port, &headers).await;
         client.introduce(params, Some(&Device::new())).await.err().expect("a new device waits")
     };
+    // For the API it counts for nothing.
+    let url = format!("http://127.0.0.1:{}/v1/models", gateway.port);
+    let client = openclaw::agents::providers::http::Http::default().client(&url).unwrap();
+    let mut request = client.get(&url);
+    for (name, value) in identity("op@example.com", "100.64.0.7") {
+        request = request.header(name, value);
+    }
+    assert_eq!(request.send().await.unwrap().status().as_u16(), 401);
     // The identity holds; what is left to do is to approve the device.
     let known = connect("Op@example.com", "100.64.0.7").await;
     assert_eq!(known.error["details"]["code"], "PAIRING_REQUIRED");

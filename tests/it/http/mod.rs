@@ -8,6 +8,7 @@ mod operators;
 mod pages;
 mod responses;
 mod sessions;
+mod slow;
 mod streams;
 mod tools;
 

@@ -52,3 +52,26 @@ async fn a_refusal_of_the_provider_is_a_failed_response() {
     let events = bed.post(PATH, &body).await.events();
     assert_eq!(events[events.len() - 2]["type"], "response.failed");
 }
+
+#[tokio::test]
+async fn a_pdf_is_read_for_the_model_and_a_broken_one_is_refused() {
+    use base64::Engine as _;
+    let bed = Bed::start(json!({})).await;
+    let letter = include_bytes!("../../fixtures/http/letter.pdf");
+    let ask = |bytes: &[u8]| {
+        let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let file = format!("data:application/pdf;base64,{data}");
+        json!({"model": "openclaw", "input": [{"role": "user", "content": [
+            {"type": "input_text", "text": "SAY read"},
+            {"type": "input_file", "filename": "letter.pdf", "file_data": file}]}]})
+    };
+    let read = bed.post(PATH, &ask(letter)).await;
+    assert_eq!(read.status, 200, "{}", read.text);
+    let seen = bed.models.bodies().pop().unwrap();
+    let system = seen["messages"][0].to_string();
+    assert!(system.contains("<file name=\\\"letter.pdf\\\">"), "{system}");
+    assert!(system.contains("Offer 2026-117"), "{system}");
+    let refused = bed.post(PATH, &ask(&letter[..200])).await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.json()["error"]["message"], "invalid request");
+}

@@ -5,5 +5,6 @@ pub mod conversation;
 pub mod embeddings;
 pub mod media;
 pub mod models;
+pub mod pdf;
 pub mod responses;
 pub mod run;

@@ -8,6 +8,7 @@ use crate::agents::public_web::PublicWeb;
 use crate::agents::run::Image;
 use crate::gateway::http::openai::conversation::{self, Conversation};
 use crate::gateway::http::openai::media::{self, MediaError};
+use crate::gateway::http::openai::pdf;
 use crate::gateway::http::prepared::ResponsesLimits;
 use crate::gateway::http::reply::{self, Answer};
 
@@ -15,6 +16,8 @@ const NO_MESSAGE: &str = "Missing user message in `input`.";
 /// Part of the contract: any file or image that is not taken. The reason is
 /// in the log.
 const BAD_MEDIA: &str = "invalid request";
+/// Stands for the text of a PDF that is only pictures. Part of the contract.
+const SCANNED: &str = "[PDF content rendered to images]";
 const BAD_TOOLS: &str = "invalid tool configuration";
 
 /// A request that makes sense.
@@ -258,14 +261,18 @@ impl Gathered {
         if !limits.file_mimes.contains(&mime) {
             return Err(bad_media(&MediaError::Type(mime)));
         }
-        if mime == "application/pdf" {
-            return Err(bad_media(&"PDF files are not read by this gateway; send their text"));
-        }
         if bytes.len() > limits.max_file_bytes {
             return Err(bad_media(&MediaError::TooLarge(limits.max_file_bytes)));
         }
-        let text: String =
-            String::from_utf8_lossy(&bytes).chars().take(limits.max_file_chars).collect();
+        let text = if mime == "application/pdf" {
+            let read = pdf::read(bytes, limits.pdf, limits.images.clone()).await;
+            let pdf::Content { text, scans } = read.map_err(|err| bad_media(&err))?;
+            self.images.extend(scans);
+            if text.is_empty() { SCANNED.to_owned() } else { text }
+        } else {
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let text: String = text.chars().take(limits.max_file_chars).collect();
         self.files.push(format!("<file name=\"{name}\">\n{text}\n</file>"));
         Ok(())
     }
@@ -360,7 +367,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::gateway::http::prepared::{ImageLimits, Remote};
+    use crate::gateway::http::prepared::{ImageLimits, PdfLimits, Remote};
 
     fn limits() -> ResponsesLimits {
         let remote =
@@ -377,6 +384,7 @@ mod tests {
             max_file_bytes: 100,
             max_file_chars: 5,
             file_mimes: vec!["text/plain".into()],
+            pdf: PdfLimits { max_pages: 1, min_text_chars: 1 },
         }
     }
 
