@@ -388,7 +388,7 @@ class Steps:
                 env=bed.environment(Path.home()),
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=900,
                 check=False,
             )
             bed.check(done.stdout, f"the script said nothing: {done.stderr[-500:]}")
