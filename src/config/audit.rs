@@ -14,6 +14,7 @@ use crate::config::reload::diff;
 use crate::config::write::Author;
 
 const MAX_ARGS: usize = 8;
+const MODE_REMOVED: &str = "gateway-mode-removed";
 /// Below this, a file may halve without anyone wondering.
 const SMALL_FILE: usize = 512;
 
@@ -54,6 +55,17 @@ impl Record {
         });
         file_facts(&mut line, "previous", &current.path);
         Self { line, suspicious }
+    }
+
+    /// Whether the gateway would not start with what is to be written.
+    pub fn drops_mode(&self) -> bool {
+        self.suspicious.iter().any(|code| code == MODE_REMOVED)
+    }
+
+    /// Adds that nothing was written, and where the content is kept.
+    pub fn blocked(&mut self, copy: &Path) {
+        self.line["result"] = json!("rejected");
+        self.line["rejectedPath"] = json!(copy);
     }
 
     /// Adds how the write ended.
@@ -119,7 +131,7 @@ fn accidents(current: &Snapshot, next: &Snapshot) -> Vec<String> {
     }
     let mode = |snapshot: &Snapshot| snapshot.resolved["gateway"]["mode"].is_string();
     if mode(current) && !mode(next) {
-        codes.push("gateway-mode-removed".to_owned());
+        codes.push(MODE_REMOVED.to_owned());
     }
     codes
 }

@@ -171,6 +171,18 @@ fn has_credentials(text: &str) -> bool {
     authority.contains('@')
 }
 
+/// A URL for people: without the user and password it may name.
+pub fn shown_url(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) if has_credentials(url) => {
+            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://***@{}", &rest[host..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
 /// The text with its secrets replaced and everything else as it stands.
 pub fn redact_text(text: &str, root: &Node, references: References) -> String {
     let mut spans = Vec::new();

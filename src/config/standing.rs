@@ -19,8 +19,8 @@ use crate::config::{Rejected, Snapshot, audit, json5};
 use crate::profile::paths::Paths;
 use crate::store::atomic;
 
-/// Copies of suspicious content that are kept.
-const MAX_CLOBBERED: usize = 5;
+/// Copies of each kind that are kept.
+const MAX_COPIES: usize = 5;
 /// Below this, a file may halve without anyone wondering.
 const SMALL_FILE: u64 = 512;
 
@@ -45,6 +45,9 @@ pub struct Look {
     pub count: u64,
     /// Why the file was not taken over, if it was not.
     pub refused: Option<String>,
+    /// Paths of changes that only a restart brings into force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
 }
 
 /// How one configuration file stands.
@@ -69,6 +72,16 @@ impl Standing {
         let rejected = self.rejected.as_ref()?;
         Some(rejected.complaint(self.serving.unwrap_or_default()))
     }
+
+    /// What waits for a restart in one line, if anything does.
+    pub fn pending(&self) -> Option<String> {
+        pending(&self.last_look.as_ref()?.pending)
+    }
+}
+
+/// The line for changes that wait for a restart.
+pub fn pending(paths: &[String]) -> Option<String> {
+    (!paths.is_empty()).then(|| format!("restart needed for {}", paths.join(", ")))
 }
 
 impl Rejected {
@@ -139,7 +152,7 @@ pub fn accepted(snapshot: &Snapshot, paths: &Paths, look: Look) -> io::Result<Ve
     if !fresh {
         return Ok(Vec::new());
     }
-    if let Some(copy) = keep_clobbered(snapshot)? {
+    if let Some(copy) = keep_copy(snapshot, "clobbered")? {
         audit::observed(snapshot, &codes, &copy);
     }
     Ok(codes)
@@ -204,12 +217,12 @@ fn accidents(good: &Value, snapshot: &Snapshot) -> Vec<String> {
     codes
 }
 
-/// Keeps a suspicious content beside the file, its secrets hidden, and drops
-/// the oldest copies beyond the limit.
-fn keep_clobbered(snapshot: &Snapshot) -> io::Result<Option<PathBuf>> {
+/// Keeps a content beside the file under a name that says why, its secrets
+/// hidden, and drops the oldest copies of that kind beyond the limit.
+pub(super) fn keep_copy(snapshot: &Snapshot, why: &str) -> io::Result<Option<PathBuf>> {
     let Ok(root) = json5::parse(&snapshot.raw) else { return Ok(None) };
     let text = redact::redact_text(&snapshot.raw, &root, References::Shown);
-    let prefix = format!("{}.clobbered.", name(&snapshot.path));
+    let prefix = format!("{}.{why}.", name(&snapshot.path));
     let dir = snapshot.path.parent().unwrap_or(Path::new("/"));
     let stamp = clock::iso8601(clock::now_ms()).replace([':', '.'], "-");
     let path = dir.join(format!("{prefix}{stamp}"));
@@ -220,7 +233,7 @@ fn keep_clobbered(snapshot: &Snapshot) -> io::Result<Option<PathBuf>> {
         .collect();
     // The names sort by time.
     copies.sort();
-    for old in copies.iter().rev().skip(MAX_CLOBBERED) {
+    for old in copies.iter().rev().skip(MAX_COPIES) {
         fs::remove_file(old)?;
     }
     Ok(Some(path))
@@ -237,7 +250,7 @@ mod tests {
     use crate::profile::env::Env;
 
     fn look(count: u64) -> Look {
-        Look { pid: 1, count, refused: None }
+        Look { pid: 1, count, ..Look::default() }
     }
 
     #[test]
@@ -265,7 +278,7 @@ mod tests {
             .map(|entry| entry.unwrap().path())
             .filter(|path| name(path).contains(".clobbered."))
             .collect();
-        assert!(copies.len() <= MAX_CLOBBERED && !copies.is_empty());
+        assert!(copies.len() <= MAX_COPIES && !copies.is_empty());
         for copy in copies {
             assert!(!fs::read_to_string(copy).unwrap().contains("canary"));
         }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::base::clock;
 use crate::config::edit::{self, EditError};
 use crate::config::redact::{self, References};
-use crate::config::{Issue, Snapshot, audit, json5, load};
+use crate::config::{Issue, Snapshot, audit, json5, load, standing};
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 use crate::store::atomic;
@@ -37,6 +37,12 @@ pub enum WriteError {
     /// The change would make the file invalid.
     #[error("Config validation failed: {}", first(.0))]
     Rejected(Vec<Issue>),
+    /// The change would take away what the gateway cannot start without.
+    #[error(
+        "config write blocked: gateway.mode would be gone and the gateway would not start; what \
+         was to be written is in {copy}", copy = .0.display()
+    )]
+    Blocked(PathBuf),
     #[error(transparent)]
     Edit(#[from] EditError),
     #[error("config is read-only ({0})")]
@@ -117,11 +123,19 @@ pub fn update(
         return Ok(Written { snapshot: current, previous_hash, changed: false, notes: Vec::new() });
     }
     let text = stamp(&wanted)?;
-    let next = load::evaluate(text, paths, env);
+    let mut next = load::evaluate(text, paths, env);
     if !next.is_valid() {
-        return Err(WriteError::Rejected(next.issues));
+        return Err(WriteError::Rejected(std::mem::take(&mut next.issues)));
     }
     let mut record = audit::Record::new(&current, &next, author);
+    if record.drops_mode() {
+        let copy = standing::keep_copy(&next, "rejected");
+        let copy = copy.map_err(|source| WriteError::Io { path: dir.clone(), source })?;
+        let copy = copy.unwrap_or_else(|| file.clone());
+        record.blocked(&copy);
+        record.append(&paths.state);
+        return Err(WriteError::Blocked(copy));
+    }
     if current.exists {
         rotate(&file, &current)?;
     }
@@ -130,7 +144,8 @@ pub fn update(
     record.append(&paths.state);
     result.map_err(|source| WriteError::Io { path: file.clone(), source })?;
     let notes = notes(&current, &next, &paths.config, &record);
-    Ok(Written { snapshot: next, previous_hash: current.hash, changed: true, notes })
+    let previous_hash = current.hash.clone();
+    Ok(Written { snapshot: next, previous_hash, changed: true, notes })
 }
 
 /// The current text, or an empty document if there is none.
@@ -338,6 +353,26 @@ mod tests {
         });
         assert!(matches!(stale, Err(WriteError::Conflict)));
         assert_eq!(fs::read_to_string(&paths.config).unwrap(), text);
+    }
+
+    #[test]
+    fn nobody_writes_a_file_that_the_gateway_cannot_start_with() {
+        let text = "{gateway:{mode:'local',auth:{token:'canary-5'}}}";
+        let (_home, paths, env) = home(text);
+        let author = Author::default();
+        let drop_mode = |current: &Snapshot| {
+            let mode = ["gateway".to_owned(), "mode".to_owned()];
+            Ok(edit::unset(&current.raw, &mode)?.unwrap())
+        };
+        let blocked = update(&paths, &env, &author, None, Before::Anything, drop_mode).unwrap_err();
+        let WriteError::Blocked(copy) = blocked else { panic!("{blocked}") };
+        assert!(copy.to_string_lossy().contains("openclaw.json.rejected.20"), "{}", copy.display());
+        let kept = fs::read_to_string(&copy).unwrap();
+        assert!(kept.contains("auth") && !kept.contains("mode") && !kept.contains("canary"));
+        assert_eq!(mode(&copy), 0o600);
+        assert_eq!(fs::read_to_string(&paths.config).unwrap(), text);
+        let audit = fs::read_to_string(paths.state.join("logs/config-audit.jsonl")).unwrap();
+        assert!(audit.contains("\"result\":\"rejected\""), "{audit}");
     }
 
     #[test]

@@ -156,6 +156,10 @@ async fn take(state: &Arc<State>) -> Value {
     if let Some(degraded) = reload::degraded_config(state) {
         report["config"] = degraded;
     }
+    let pending = state.reloader.pending();
+    if !pending.is_empty() {
+        report["configPendingRestart"] = pending.into();
+    }
     report
 }
 

@@ -287,7 +287,7 @@ pub async fn usable(
         reasons.push("everything but update.channel is gone from the file".to_owned());
     }
     let since = SystemClock.now_ms();
-    (good, Some(Rejected { hash: snapshot.hash, reasons, since }))
+    (good, Some(Rejected { hash: snapshot.hash.clone(), reasons, since }))
 }
 
 /// Handles of sockets for one attempt; the originals stay open whatever becomes

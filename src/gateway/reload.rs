@@ -3,8 +3,9 @@
 //! An edit is applied as a whole or not at all. What cannot be used keeps the
 //! running configuration and is remembered, so that it can be shown.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -46,6 +47,8 @@ pub struct Reloader {
     /// Whether this process began with the kept configuration.
     fallen_back: AtomicBool,
     degraded: AtomicBool,
+    /// Paths of changes that wait for a restart.
+    pending: std::sync::Mutex<BTreeSet<String>>,
 }
 
 /// What came of one look at the file.
@@ -83,7 +86,18 @@ impl Reloader {
             looked: channel::Sender::new((0, Outcome::Same)),
             fallen_back: AtomicBool::new(fallen_back),
             degraded: AtomicBool::new(false),
+            pending: std::sync::Mutex::default(),
         }
+    }
+
+    /// Paths of changes that only a restart brings into force.
+    pub fn pending(&self) -> Vec<String> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn postpone(&self, paths: &[String]) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.extend(paths.iter().cloned());
     }
 
     /// Asks for a look at the file soon.
@@ -230,11 +244,13 @@ async fn look(state: &Arc<State>, seen: &mut Arc<Snapshot>, restart_delay: Durat
             Outcome::Same
         }
         Step::Disabled => {
+            state.reloader.postpone(&plan.changed);
             tracing::info!(target: "reload", "config reload disabled (gateway.reload.mode=off)");
             state.config.clear_rejected();
             Outcome::Ignored
         }
         Step::Ignore { paths } => {
+            state.reloader.postpone(paths);
             tracing::warn!(
                 target: "reload", "config reload requires gateway restart; hot mode ignoring ({})",
                 paths.join(", ")
@@ -265,6 +281,7 @@ async fn look(state: &Arc<State>, seen: &mut Arc<Snapshot>, restart_delay: Durat
         Step::Restart { paths } => match prepare(state, &next).await {
             Ok(_) => {
                 state.config.clear_rejected();
+                state.reloader.postpone(paths);
                 let why = format!("config change requires gateway restart ({})", paths.join(", "));
                 restart::when_idle(state, &why, restart_delay);
                 Outcome::Restarting
@@ -400,9 +417,11 @@ fn reject(state: &State, hash: &str, reasons: Vec<String>) -> Outcome {
 async fn keep(state: &Arc<State>, count: u64) {
     let rejected = state.config.rejected();
     let serving = state.reloader.serving();
+    let pending = state.reloader.pending();
     let keeping = Arc::clone(state);
     let written = tokio::task::spawn_blocking(move || {
-        let mut look = standing::Look { pid: std::process::id(), count, refused: None };
+        let pid = std::process::id();
+        let mut look = standing::Look { pid, count, refused: None, pending };
         if let Some(rejected) = rejected {
             look.refused = Some(rejected.complaint(serving));
             standing::refused(&rejected, serving, &keeping.paths, look)?;

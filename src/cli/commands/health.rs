@@ -11,7 +11,7 @@ use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::client::{Caller, Expect};
 use crate::config::Rejected;
-use crate::config::standing::Serving;
+use crate::config::standing::{self, Serving};
 
 pub fn run(context: &Context, args: &HealthArgs) -> CommandResult {
     const LEAD: &str = "[openclaw] Failed to start CLI: ";
@@ -42,6 +42,8 @@ pub fn run(context: &Context, args: &HealthArgs) -> CommandResult {
 /// The report in a few lines.
 pub fn render(health: &Value) -> String {
     let mut lines: Vec<String> = degraded_config(health).into_iter().collect();
+    let pending = Vec::deserialize(&health["configPendingRestart"]).unwrap_or_default();
+    lines.extend(standing::pending(&pending).map(|text| format!("Config: {text}")));
     lines.extend(channel_lines(health));
     let agents = health["agents"].as_array().map(Vec::as_slice).unwrap_or_default();
     let name = |agent: &Value| {

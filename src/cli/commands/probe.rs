@@ -15,6 +15,7 @@ use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::client::target::{self, Source};
 use crate::client::{Caller, ClientError, Target};
+use crate::config::redact;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -129,7 +130,7 @@ fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs) -> Vec<Cand
         candidates.push(Candidate {
             id: "explicit",
             active: true,
-            url: chosen.url.clone(),
+            url: redact::shown_url(&chosen.url),
             link: Link::open(context, args.url.as_deref(), token, password),
         });
     }
@@ -150,7 +151,7 @@ fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs) -> Vec<Cand
         candidates.push(Candidate {
             id: "configRemote",
             active: chosen.source == Source::Remote,
-            url: url.to_owned(),
+            url: redact::shown_url(url),
             link: Link::to(context, target, token, password),
         });
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::config::edit::{self, EditError};
 use crate::config::json5;
+use crate::config::redact::{self, References};
 
 pub use builder::{ProviderFlags, RefFlags};
 
@@ -120,14 +121,21 @@ pub fn plan(request: &Request) -> Result<(Mode, Vec<Assignment>), AssignError> {
     };
     let keys = edit::parse_path(path)?;
     if request.strict {
-        return Ok((Mode::Json, vec![Assignment { keys, value: strict_json(text)? }]));
+        let value = strict_json(text).map_err(|complaint| {
+            // What was typed for a secret is not repeated.
+            let hidden = redact::redact(&Value::from(text.as_str()), path, References::Shown);
+            let secret = hidden == redact::SENTINEL && complaint.contains("not valid JSON");
+            let told = if secret { "SyntaxError: the value is not valid JSON" } else { &complaint };
+            AssignError::Json(told.to_owned())
+        })?;
+        return Ok((Mode::Json, vec![Assignment { keys, value }]));
     }
     let value = json5::value(text).unwrap_or_else(|_| Value::from(text.as_str()));
     Ok((Mode::Value, vec![Assignment { keys, value }]))
 }
 
 /// Parses JSON, complaining in the words of JavaScript's parser.
-fn strict_json(text: &str) -> Result<Value, AssignError> {
+fn strict_json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|err| {
         let complaint = if err.is_eof() {
             "Unexpected end of JSON input".to_owned()
@@ -138,7 +146,7 @@ fn strict_json(text: &str) -> Result<Value, AssignError> {
                 .unwrap_or(' ');
             format!("Unexpected token '{found}', {} is not valid JSON", quoted(text))
         };
-        AssignError::Json(format!("SyntaxError: {complaint}"))
+        format!("SyntaxError: {complaint}")
     })
 }
 

@@ -10,6 +10,7 @@ mod config_backups;
 mod config_inert;
 mod config_legacy;
 mod config_location;
+mod config_standing;
 mod config_validity;
 mod disk_space;
 mod extra_services;
@@ -80,6 +81,7 @@ pub struct Check {
 /// All checks, in the order of the report.
 pub const CHECKS: &[&Check] = &[
     &config_validity::CHECK,
+    &config_standing::CHECK,
     &config_legacy::CHECK,
     &config_location::CHECK,
     &config_inert::CHECK,

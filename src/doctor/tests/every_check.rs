@@ -14,6 +14,14 @@ use crate::supervise::listeners::PortUse;
 
 type Break = fn(&mut Bed);
 
+/// Leaves behind how the configuration file stands.
+fn stands(bed: &Bed, standing: &serde_json::Value) {
+    let file = bed.state_file("logs/config-health.json", "{}");
+    let config = file.ancestors().nth(2).unwrap().join("openclaw.json");
+    let entries = serde_json::Map::from_iter([(config.display().to_string(), standing.clone())]);
+    fs::write(file, json!({"entries": entries}).to_string()).unwrap();
+}
+
 /// What breaks the host, and a part of what is said about it.
 const BROKEN: &[(&str, Break, &str)] = &[
     (
@@ -25,6 +33,21 @@ const BROKEN: &[(&str, Break, &str)] = &[
         "config-validity",
         |bed| drop(bed.state_file("openclaw.json", "{\"gateway\": {")),
         "JSON5 parse failed",
+    ),
+    (
+        "config-standing",
+        |bed| {
+            let rejected = json!({"hash": "h", "reasons": ["gateway.port: no number"], "since": 1});
+            stands(bed, &json!({"rejected": rejected, "serving": "lastKnownGood"}));
+        },
+        "serving with the last known good configuration: gateway.port: no number",
+    ),
+    (
+        "config-standing",
+        |bed| {
+            stands(bed, &json!({"lastLook": {"pid": 1, "count": 2, "pending": ["gateway.port"]}}))
+        },
+        "restart needed for gateway.port",
     ),
     (
         "config-legacy-keys",

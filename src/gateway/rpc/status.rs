@@ -99,6 +99,10 @@ async fn status(call: Call) -> Reply {
     if let Some(degraded) = reload::degraded_config(state) {
         report["config"] = degraded;
     }
+    let pending = state.reloader.pending();
+    if !pending.is_empty() {
+        report["configPendingRestart"] = pending.into();
+    }
     Ok(report)
 }
 

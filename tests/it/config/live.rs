@@ -163,6 +163,10 @@ async fn cases_70_to_83_edits_of_the_file() {
         "config reload requires gateway restart; hot mode ignoring (gateway.tailscale)",
     )
     .await;
+    let mut client = TestClient::operator(desk.gateway.port, &ALL_SCOPES).await;
+    let shown = client.ask("status", json!({})).await;
+    assert_eq!(shown["configPendingRestart"], json!(["gateway.tailscale"]), "77");
+    drop(client);
     desk.settings["gateway"]["reload"]["mode"] = json!("off");
     desk.edit("/ui", json!({"seamColor": "111111"}));
     desk.line("78", "config reload disabled (gateway.reload.mode=off)").await;

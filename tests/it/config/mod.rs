@@ -2,9 +2,11 @@
 //! the secrets it refers to.
 
 mod broken;
+mod canary;
 mod commands;
 mod edits;
 mod live;
+mod secret_commands;
 mod secrets;
 mod standing;
 mod verdicts;

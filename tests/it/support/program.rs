@@ -160,7 +160,7 @@ pub fn command(home: &Path) -> Command {
 /// A port that nobody else gets before the gateway binds it: the kernel gives
 /// outgoing connections of other tests only numbers above [`PORTS`], and no
 /// number is handed out twice.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let size = PORTS.end - PORTS.start;
     let first = u16::try_from(std::process::id() % u32::from(size)).unwrap();

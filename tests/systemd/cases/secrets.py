@@ -3,7 +3,8 @@
 import json
 import os
 
-from machine import SOCKET, UNIT, UNITS, case, equal, fresh, lab, main_pid, sh, write_config, write_file
+from machine import (SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, lab, main_pid, sh, until,
+                     write_config, write_file)
 
 
 @case(guarantee=9)
@@ -24,3 +25,56 @@ def no_secret_reaches_units_processes_or_the_journal():
     hits = [name for name, secret in (("token", token), ("key", key)) if secret in places]
     equal(hits, [], "secrets found")
     return f"0 hits in {len(places) // 1024} KiB"
+
+
+REFERENCE = {"source": "file", "provider": "systemd", "id": "/gateway-token"}
+
+
+@case()
+def a_credential_of_the_unit_is_a_provider_without_being_configured():
+    installed()
+    token = "canary" + os.urandom(12).hex()
+    write_file("/home/claw/gateway-token", token + "\n")
+    sh("chmod 600 ~/gateway-token")
+    drop_in("credential", "[Service]\nLoadCredential=gateway-token:%h/gateway-token\n")
+    write_config(json.dumps({"gateway": {"mode": "local", "auth": {"mode": "token", "token": REFERENCE}}}))
+    sh("systemctl --user restart openclaw-gateway")
+    sh(f"openclaw gateway call health --token {token}")
+    done = sh("openclaw gateway call health --token wrong-token", check=False)
+    equal(done.returncode, 1, "status with a wrong token")
+    environment = sh(f"tr '\\0' '\\n' < /proc/{main_pid()}/environ")
+    equal(token in environment, False, "the token in the environment")
+    contains(lab("journal", "-o", "cat").stdout, "gateway.auth.token is active")
+    return "signed in with the credential"
+
+
+@case()
+def an_encrypted_credential_is_read_by_a_system_service():
+    fresh()
+    write_config(json.dumps({"gateway": {"mode": "local", "auth": {"mode": "token", "token": REFERENCE}}}))
+    sh("systemd-creds setup >/dev/null 2>&1; printf secret-from-host-key | systemd-creds encrypt --with-key=host --name=gateway-token - /var/tmp/token.cred", root=True)
+    audit = "systemd-run --quiet --wait --pipe -p User=claw {} /usr/local/bin/openclaw secrets audit --check"
+    without = sh(audit.format(""), root=True, check=False)
+    equal(without.returncode, 2, f"status without the credential: {without.stdout}")
+    text = sh(audit.format("-p LoadCredentialEncrypted=gateway-token:/var/tmp/token.cred"), root=True)
+    contains(text, "Secrets audit: clean.")
+    return text.strip()
+
+
+@case()
+def a_refused_configuration_fails_the_reload_and_is_shown_by_systemctl():
+    installed()
+    pid = main_pid()
+    sh("systemctl --user reload openclaw-gateway")
+    sh("echo '{gateway: {port: \"x\"}}' > ~/.openclaw/openclaw.json")
+    done = sh("systemctl --user reload openclaw-gateway", check=False)
+    equal(done.returncode != 0, True, "a refused configuration fails the reload")
+    until(lambda: "degraded" in sh(f"systemctl --user status {UNIT} --no-pager", check=False).stdout, 60, "the reason in systemctl status")
+    contains(lab("journal", "-o", "cat").stdout, "reload failed: openclaw.json is refused")
+    sh("systemctl --user restart openclaw-gateway")
+    until(lambda: "last known good" in sh(f"systemctl --user status {UNIT} --no-pager", check=False).stdout, 60, "served from the last known good one")
+    equal(main_pid() != pid, True, "a new process")
+    write_config('{"gateway": {"mode": "local", "port": 18789}}')
+    sh("systemctl --user reload openclaw-gateway")
+    until(lambda: "degraded" not in sh(f"systemctl --user status {UNIT} --no-pager", check=False).stdout, 60, "well again")
+    return "reload fails, restart falls back, reload mends"

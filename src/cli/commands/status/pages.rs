@@ -31,8 +31,12 @@ pub fn overview(context: &Context, facts: &Facts, args: &StatusArgs) -> String {
     table.row(["OS", &format!("{} · openclaw {VERSION} (native)", facts.os.label())]);
     table.row(["Gateway", &gateway(facts, true)]);
     table.row(["Gateway service", &service(facts)]);
-    if let Some(complaint) = standing::read(&context.paths).complaint() {
+    let standing = standing::read(&context.paths);
+    if let Some(complaint) = standing.complaint() {
         table.row(["Config", &format!("degraded · {complaint}")]);
+    }
+    if let Some(pending) = standing.pending().filter(|_| facts.gateway.error.is_none()) {
+        table.row(["Config", &pending]);
     }
     table.row(["Agents", &agents(facts)]);
     let probes = if args.deep { "enabled" } else { "skipped (use --deep)" };
@@ -141,8 +145,12 @@ fn diagnosis(context: &Context, facts: &Facts, page: &mut Page) {
         page.line(format!("{bad} Config: {path}"));
         page.lines(snapshot.issues.iter().map(|issue| format!("  - {issue}")));
     }
-    if let Some(complaint) = standing::read(&context.paths).complaint() {
+    let standing = standing::read(&context.paths);
+    if let Some(complaint) = standing.complaint() {
         page.line(format!("{bad} Config standing: {complaint}"));
+    }
+    if let Some(pending) = standing.pending().filter(|_| facts.gateway.error.is_none()) {
+        page.line(format!("{note} Config standing: {pending}"));
     }
     let sentinel = context.paths.state.join("restart-sentinel.json");
     if sentinel.exists() {
