@@ -3,8 +3,7 @@
 import json
 import os
 
-from machine import (SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, lab, main_pid, sh, until,
-                     write_config, write_file)
+from machine import SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, lab, main_pid, sh, write_config, write_file
 
 
 @case(guarantee=9)
@@ -39,9 +38,10 @@ def a_credential_of_the_unit_is_a_provider_without_being_configured():
     drop_in("credential", "[Service]\nLoadCredential=gateway-token:%h/gateway-token\n")
     write_config(json.dumps({"gateway": {"mode": "local", "auth": {"mode": "token", "token": REFERENCE}}}))
     sh("systemctl --user restart openclaw-gateway")
-    sh(f"openclaw gateway call health --token {token}")
+    # The wrong one first: a device that was let in once has a token of its own.
     done = sh("openclaw gateway call health --token wrong-token", check=False)
     equal(done.returncode, 1, "status with a wrong token")
+    sh(f"openclaw gateway call health --token {token}")
     environment = sh(f"tr '\\0' '\\n' < /proc/{main_pid()}/environ")
     equal(token in environment, False, "the token in the environment")
     contains(lab("journal", "-o", "cat").stdout, "gateway.auth.token is active")
@@ -59,22 +59,3 @@ def an_encrypted_credential_is_read_by_a_system_service():
     text = sh(audit.format("-p LoadCredentialEncrypted=gateway-token:/var/tmp/token.cred"), root=True)
     contains(text, "Secrets audit: clean.")
     return text.strip()
-
-
-@case()
-def a_refused_configuration_fails_the_reload_and_is_shown_by_systemctl():
-    installed()
-    pid = main_pid()
-    sh("systemctl --user reload openclaw-gateway")
-    sh("echo '{gateway: {port: \"x\"}}' > ~/.openclaw/openclaw.json")
-    done = sh("systemctl --user reload openclaw-gateway", check=False)
-    equal(done.returncode != 0, True, "a refused configuration fails the reload")
-    until(lambda: "degraded" in sh(f"systemctl --user status {UNIT} --no-pager", check=False).stdout, 60, "the reason in systemctl status")
-    contains(lab("journal", "-o", "cat").stdout, "reload failed: openclaw.json is refused")
-    sh("systemctl --user restart openclaw-gateway")
-    until(lambda: "last known good" in sh(f"systemctl --user status {UNIT} --no-pager", check=False).stdout, 60, "served from the last known good one")
-    equal(main_pid() != pid, True, "a new process")
-    write_config('{"gateway": {"mode": "local", "port": 18789}}')
-    sh("systemctl --user reload openclaw-gateway")
-    until(lambda: "degraded" not in sh(f"systemctl --user status {UNIT} --no-pager", check=False).stdout, 60, "well again")
-    return "reload fails, restart falls back, reload mends"
