@@ -45,7 +45,7 @@ const BROKEN: &[(&str, Break, &str)] = &[
     (
         "config-standing",
         |bed| {
-            stands(bed, &json!({"lastLook": {"pid": 1, "count": 2, "pending": ["gateway.port"]}}))
+            stands(bed, &json!({"lastLook": {"pid": 1, "count": 2, "pending": ["gateway.port"]}}));
         },
         "restart needed for gateway.port",
     ),
