@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// What dpkg keeps of the Debian package.
-const DPKG_LIST: &str = "/var/lib/dpkg/info/openclaw.list";
+/// What the Debian package brings along with the program, as policy wants it.
+const DEBIAN: (&str, &str) = ("/usr/bin/openclaw", "/usr/share/doc/openclaw/copyright");
 
 /// Who looks after the file of this program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +27,11 @@ impl Installation {
     /// That of this process.
     pub fn of_this_program() -> Self {
         let program = std::env::current_exe().unwrap_or_default();
-        let listed = std::fs::read_to_string(DPKG_LIST).unwrap_or_default();
-        Self::of(program, &listed)
+        Self::of(program, Path::new(DEBIAN.1).exists())
     }
 
-    fn of(program: PathBuf, dpkg: &str) -> Self {
-        let keeper = if dpkg.lines().any(|line| Path::new(line) == program) {
+    fn of(program: PathBuf, has_debian_package: bool) -> Self {
+        let keeper = if has_debian_package && program == Path::new(DEBIAN.0) {
             Keeper::Apt
         } else if ["/usr/bin", "/usr/lib", "/opt/homebrew", "/nix/store"]
             .iter()
@@ -93,9 +92,10 @@ mod tests {
 
     #[test]
     fn who_updates_follows_from_where_the_program_is() {
-        let of = |path: &str| Installation::of(path.into(), "/.\n/usr\n/usr/bin/openclaw\n").keeper;
-        assert_eq!(of("/usr/bin/openclaw"), Keeper::Apt);
-        assert_eq!(of("/usr/lib/openclaw/openclaw"), Keeper::Host);
-        assert_eq!(of("/usr/local/bin/openclaw"), Keeper::Person);
+        let of = |path: &str, packaged| Installation::of(path.into(), packaged).keeper;
+        assert_eq!(of("/usr/bin/openclaw", true), Keeper::Apt);
+        assert_eq!(of("/usr/bin/openclaw", false), Keeper::Host);
+        assert_eq!(of("/usr/lib/openclaw/openclaw", true), Keeper::Host);
+        assert_eq!(of("/usr/local/bin/openclaw", true), Keeper::Person);
     }
 }

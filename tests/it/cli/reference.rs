@@ -29,7 +29,7 @@ fn render() -> String {
          | flag | effect |\n|---|---|\n\
          | `--profile <name>` | use the state directory `~/.openclaw-<name>` |\n\
          | `--dev` | use the profile `dev`, port 19001; behind the word `gateway` it is the gateway's own flag |\n\
-         | `--container <name>` | not available yet |\n\
+         | `--container <name>` | run the same command in that container, with podman or docker |\n\
          | `--log-level <level>` | `silent`, `fatal`, `error`, `warn`, `info`, `debug` or `trace` |\n\
          | `--no-color` | print without colours; so does `NO_COLOR` |\n\
          | `-V`, `-v`, `--version` | print the version |\n\n\

@@ -76,6 +76,10 @@ QUICK = "[Service]\nWatchdogSec=3\nRestartSec=100ms\n"
 REPLACED = (f"for i in $(seq 1800); do now=$({USER} show -P MainPID {UNIT}); test $now != 0 && test $now != $old && "
             f"test $({USER} show -P ActiveState {UNIT}) = active && break; sleep 0.05; done")
 
+# Until the gateway has looked at the file, and has found it in order.
+LOOKED = "for i in $(seq 900); do openclaw doctor --json --only config-standing | grep -q '\"findings\": \\[\\]' {0} break; sleep 0.1; done"
+REFUSED, ACCEPTED = LOOKED.format("||"), LOOKED.format("&&")
+
 FIX = "openclaw doctor --fix --json --only {check}"
 FORCE = FIX + " --force"
 RESTORE = config()
@@ -171,6 +175,8 @@ PROCESSES = (
     ("gateway-daemon", "openclaw gateway uninstall", "not installed", FIX),
     ("gateway-daemon", f"openclaw gateway stop; mv {UNITS}/{UNIT} ~/aside; {USER} mask {UNIT}", "is masked",
      f"{USER} unmask {UNIT}; mv ~/aside {UNITS}/{UNIT}; {USER} daemon-reload; {USER} enable {UNIT}; openclaw gateway start"),
+    ("config-standing", f"printf '{{\"gateway\": {{' > {CONFIG}; {REFUSED}", "the configuration before it stays in force",
+     f"{RESTORE}; {ACCEPTED}"),
     ("stale-program", Root("cd /usr/local/bin && cp openclaw .new && mv .new openclaw"), "was replaced", FIX),
     ("gateway-port", HOLDER, "held by another program", f"{USER} stop holder; openclaw gateway start"),
     ("listener-owner", f"openclaw gateway stop; systemd-run --user -q --unit beside openclaw gateway run --port 18789; {LISTENS}",
