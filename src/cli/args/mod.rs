@@ -122,6 +122,7 @@ pub const LATER: &[&str] = &[
     "dns",
     "docs",
     "hooks",
+    "mcp",
     "message ban",
     "message broadcast",
     "message channel",
