@@ -107,11 +107,18 @@ impl ServiceManager for SystemdService {
             self.refuse_unusable(&service)?;
             return Ok(Started::NotInstalled);
         }
-        if service.get("ActiveState") == "active" && (socket.is_up() || !socket.is_loaded()) {
-            self.ready_or_blocked()?;
+        if service.get("ActiveState") != "active" || (socket.is_loaded() && !socket.is_up()) {
+            self.start_both(socket.is_loaded())?;
+            return Ok(Started::Started);
+        }
+        if !service.get("StatusText").starts_with(BLOCKED) {
             return Ok(Started::AlreadyRunning);
         }
-        self.start_both(socket.is_loaded())?;
+        // It serves nobody, and whoever asks believes the cause to be gone: the
+        // process would find out by itself, but only after a while.
+        let asked = self.systemctl.change(&["restart", &self.names.service()]);
+        self.explain(asked)?;
+        self.ready_or_blocked()?;
         Ok(Started::Started)
     }
 
@@ -648,12 +655,20 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_gateway_is_reported_with_its_reason() {
+    fn a_blocked_gateway_looks_again_when_it_is_started() {
         let blocked = "loaded active running StatusText=blocked:reason";
         let shown = state(blocked, LISTENING).replace("blocked:reason", "blocked: no mode set");
-        let bed = bed(Script::default().on(SHOW, 0, &shown, ""));
-        let err = bed.service.start().unwrap_err();
+        let still = bed(Script::default().on(SHOW, 0, &shown, ""));
+        let err = still.service.start().unwrap_err();
         assert!(matches!(err, ManageError::Blocked { reason } if reason == "no mode set"));
+        assert_eq!(still.verbs(), ["restart X.service"]);
+        let mended = bed(Script::default().on(SHOW, 0, &shown, "").on(
+            SHOW,
+            0,
+            &state(RUNNING, LISTENING),
+            "",
+        ));
+        assert_eq!(mended.service.start().unwrap(), Started::Started);
     }
 
     #[test]
