@@ -1,5 +1,6 @@
-//! Leaving when nobody talks: a gateway whose port the service manager holds
-//! may end and be started again by the next client. Off unless asked for.
+//! What a gateway does when nobody talks. It gives memory back; and if its port
+//! is held by the service manager it may end, to be started again by the next
+//! client. The latter is off unless asked for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,12 +11,19 @@ use tokio::time::{Instant, sleep};
 use crate::base::duration;
 use crate::config::gate::StartRefusal;
 use crate::gateway::{State, cron, heartbeat};
+use crate::lifecycle::CancellationToken;
 use crate::profile::env::Env;
+use crate::supervise::footprint;
 
 /// The variable that stands for `--idle-exit`.
 pub const VARIABLE: &str = "OPENCLAW_IDLE_EXIT";
 /// How often to look, at most and at least.
 const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// How long it must be quiet before memory is given back: after the start,
+/// whose code nobody needs again, and later.
+const SETTLED: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Counts what clients ask for; probes do not count.
 #[derive(Debug, Default)]
@@ -97,6 +105,26 @@ pub async fn over(state: &Arc<State>, patience: Option<Duration>, activated: boo
             return;
         }
         sleep(pause).await;
+    }
+}
+
+/// Gives memory back soon after the start and in every quiet minute.
+pub async fn rest(state: Arc<State>, stop: CancellationToken) {
+    let mut pause = SETTLED;
+    loop {
+        let talks = state.talks.so_far();
+        if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+            return;
+        }
+        pause = QUIET;
+        if state.talks.so_far() != talks || state.runs.active() > 0 {
+            continue;
+        }
+        match tokio::task::spawn_blocking(footprint::give_back).await {
+            Ok(Ok(bytes)) => tracing::debug!(bytes, "gave pages of the program back"),
+            Ok(Err(err)) => tracing::debug!(%err, "the memory stays as it is"),
+            Err(err) => tracing::debug!(%err, "the memory stays as it is"),
+        }
     }
 }
 

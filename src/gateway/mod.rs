@@ -490,6 +490,8 @@ fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &Cancellati
     state.lifecycle.spawn("ping", |stop| async move {
         every(PING_EVERY, stop, || pinging.bus.ping()).await;
     });
+    let resting = Arc::clone(state);
+    state.lifecycle.spawn("rest", |stop| idle::rest(resting, stop));
     let reloading = Arc::clone(state);
     state.lifecycle.spawn("reload", |stop| reload::watch(reloading, stop));
     heartbeat::start(state);

@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod addresses;
 pub mod audit;
+pub mod footprint;
 pub mod host;
 pub mod launchd;
 pub mod listeners;
