@@ -3,6 +3,7 @@
 //! One background task sleeps until the next beat or until someone asks for
 //! one. Results are kept for `last-heartbeat` and broadcast as `heartbeat`.
 
+mod hours;
 pub mod plan;
 mod runner;
 

@@ -1,8 +1,10 @@
 //! When an agent's heart beats and what it is told then. Pure.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
+use crate::gateway::heartbeat::hours;
 
 /// Part of the wire contract: clients show the prompt in force.
 pub const PROMPT: &str = "Read HEARTBEAT.md if it exists (workspace context). Follow it strictly. Do not infer or repeat old tasks from prior chats. If nothing needs attention, reply HEARTBEAT_OK.";
@@ -22,6 +24,8 @@ pub struct Plan {
     pub to: Option<String>,
     pub account: Option<String>,
     pub model: Option<String>,
+    hours: Option<Value>,
+    user_timezone: Option<String>,
     /// Longest remark beside `HEARTBEAT_OK` that still counts as nothing.
     pub ack_max_chars: u64,
 }
@@ -52,12 +56,19 @@ impl Plan {
             to: text("to").filter(|to| !to.is_empty()).map(str::to_owned),
             account: text("accountId").filter(|id| !id.is_empty()).map(str::to_owned),
             model: text("model").filter(|model| !model.is_empty()).map(str::to_owned),
+            hours: find("activeHours").cloned(),
+            user_timezone: config.agents.defaults.user_timezone.clone(),
             ack_max_chars: find("ackMaxChars").and_then(Value::as_u64).unwrap_or(ACK_MAX_CHARS),
         }
     }
 
     pub fn is_on(&self) -> bool {
         self.on
+    }
+
+    /// Whether the time of day is one of `activeHours`.
+    pub fn is_awake(&self, now: Timestamp) -> bool {
+        hours::allow(self.hours.as_ref(), self.user_timezone.as_deref(), now)
     }
 
     /// As configured, for people.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +85,10 @@ async fn beat(state: &Arc<State>, agent: &str, asked: Option<&'static str>) {
     let snapshot = state.config.load();
     let plan = Plan::of(&snapshot.config, agent);
     let started = state.clock.now_ms();
+    if !plan.is_awake(moment(started)) {
+        finish(state, skipped(started, "quiet-hours"));
+        return;
+    }
     let key = SessionKey::main(agent, "main");
     if state.agents.active().iter().any(|run| run.session_key.as_ref() == Some(&key)) {
         finish(state, skipped(started, "requests-in-flight"));
@@ -206,9 +211,13 @@ fn stamped(at: u64, result: Map<String, Value>) -> Value {
     Value::Object(whole)
 }
 
+fn moment(ms: u64) -> Timestamp {
+    let at = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    at.unwrap_or_default()
+}
+
 fn prompt(plan: &Plan, workspace: &Path, now: u64) -> String {
-    let at = i64::try_from(now).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    let at = at.unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
+    let at = moment(now).to_zoned(jiff::tz::TimeZone::system());
     let file = workspace.join("HEARTBEAT.md");
     format!(
         "{}\nWorkspace file: {}\nCurrent time: {}",
