@@ -28,6 +28,11 @@ impl Support {
 
 use Support::{Inert, Native};
 
+/// Plugin entries that a later release knows and that switch on parts of this
+/// gateway: the metrics and the calls over HTTP.
+pub const METRICS: &str = "diagnostics-prometheus";
+pub const ADMIN_RPC: &str = "admin-http-rpc";
+
 /// The longest matching prefix decides; `*` stands for any key, `[]` for items.
 /// Without a match a key is inert.
 const SUPPORT: &[(&str, Support)] = &[
@@ -40,7 +45,6 @@ const SUPPORT: &[(&str, Support)] = &[
     ("agents.defaults.compaction.timeoutSeconds", Native),
     ("agents.defaults.contextTokens", Native),
     ("agents.defaults.heartbeat", Native),
-    ("agents.defaults.heartbeat.activeHours", Inert),
     ("agents.defaults.heartbeat.directPolicy", Inert),
     ("agents.defaults.heartbeat.includeReasoning", Inert),
     ("agents.defaults.heartbeat.isolatedSession", Inert),
@@ -71,20 +75,7 @@ const SUPPORT: &[(&str, Support)] = &[
     ("agents.defaults.workspace", Native),
     ("agents.list", Native),
     ("agents.list.[].fastModeDefault", Inert),
-    ("agents.list.[].groupChat", Inert),
     ("agents.list.[].humanDelay", Inert),
-    ("agents.list.[].memorySearch", Native),
-    ("agents.list.[].memorySearch.cache", Inert),
-    ("agents.list.[].memorySearch.experimental", Inert),
-    ("agents.list.[].memorySearch.fallback", Inert),
-    ("agents.list.[].memorySearch.local", Inert),
-    ("agents.list.[].memorySearch.multimodal", Inert),
-    ("agents.list.[].memorySearch.qmd", Inert),
-    ("agents.list.[].memorySearch.remote.batch", Inert),
-    ("agents.list.[].memorySearch.sources", Inert),
-    ("agents.list.[].memorySearch.store.path", Inert),
-    ("agents.list.[].memorySearch.store.vector.extensionPath", Inert),
-    ("agents.list.[].memorySearch.sync", Inert),
     ("agents.list.[].reasoningDefault", Inert),
     ("agents.list.[].runtime", Inert),
     ("agents.list.[].sandbox", Inert),
@@ -92,7 +83,107 @@ const SUPPORT: &[(&str, Support)] = &[
     ("auth.cooldowns.billingMaxHours", Native),
     ("auth.cooldowns.failureWindowHours", Native),
     ("auth.order", Native),
+    ("bindings", Native),
+    ("bindings.[].acp", Inert),
+    ("bindings.[].match.guildId", Inert),
+    ("bindings.[].match.roles", Inert),
+    ("bindings.[].match.teamId", Inert),
+    ("channels.irc.accounts", Native),
+    ("channels.irc.allowFrom", Native),
+    ("channels.irc.channels", Native),
+    ("channels.irc.chunkMode", Native),
+    ("channels.irc.dangerouslyAllowNameMatching", Native),
+    ("channels.irc.defaultAccount", Native),
+    ("channels.irc.dmPolicy", Native),
+    ("channels.irc.enabled", Native),
+    ("channels.irc.groupAllowFrom", Native),
+    ("channels.irc.groupPolicy", Native),
+    ("channels.irc.groups", Native),
+    ("channels.irc.groups.*.skills", Inert),
+    ("channels.irc.groups.*.tools", Inert),
+    ("channels.irc.groups.*.toolsBySender", Inert),
+    ("channels.irc.historyLimit", Native),
+    ("channels.irc.host", Native),
+    ("channels.irc.name", Native),
+    ("channels.irc.nick", Native),
+    ("channels.irc.nickserv", Native),
+    ("channels.irc.password", Native),
+    ("channels.irc.passwordFile", Native),
+    ("channels.irc.port", Native),
+    ("channels.irc.realname", Native),
+    ("channels.irc.responsePrefix", Native),
+    ("channels.irc.textChunkLimit", Native),
+    ("channels.irc.tls", Native),
+    ("channels.irc.username", Native),
+    ("channels.matrix.accessToken", Native),
+    ("channels.matrix.accounts", Native),
+    ("channels.matrix.allowPrivateNetwork", Native),
+    ("channels.matrix.autoJoin", Native),
+    ("channels.matrix.autoJoinAllowlist", Native),
+    ("channels.matrix.chunkMode", Native),
+    ("channels.matrix.defaultAccount", Native),
+    ("channels.matrix.deviceName", Native),
+    ("channels.matrix.dm", Native),
+    ("channels.matrix.dm.threadReplies", Inert),
+    ("channels.matrix.enabled", Native),
+    ("channels.matrix.groupAllowFrom", Native),
+    ("channels.matrix.groupPolicy", Native),
+    ("channels.matrix.groups", Native),
+    ("channels.matrix.groups.*.account", Inert),
+    ("channels.matrix.groups.*.allow", Inert),
+    ("channels.matrix.groups.*.allowBots", Inert),
+    ("channels.matrix.groups.*.autoReply", Inert),
+    ("channels.matrix.groups.*.skills", Inert),
+    ("channels.matrix.groups.*.tools", Inert),
+    ("channels.matrix.historyLimit", Native),
+    ("channels.matrix.homeserver", Native),
+    ("channels.matrix.name", Native),
+    ("channels.matrix.password", Native),
+    ("channels.matrix.replyToMode", Native),
+    ("channels.matrix.responsePrefix", Native),
+    ("channels.matrix.rooms", Native),
+    ("channels.matrix.textChunkLimit", Native),
+    ("channels.matrix.threadReplies", Native),
+    ("channels.matrix.userId", Native),
+    ("channels.telegram.accounts", Native),
+    ("channels.telegram.allowFrom", Native),
+    ("channels.telegram.apiRoot", Native),
+    ("channels.telegram.botToken", Native),
+    ("channels.telegram.chunkMode", Native),
+    ("channels.telegram.defaultAccount", Native),
+    ("channels.telegram.dmPolicy", Native),
+    ("channels.telegram.enabled", Native),
+    ("channels.telegram.groupAllowFrom", Native),
+    ("channels.telegram.groupPolicy", Native),
+    ("channels.telegram.groups", Native),
+    ("channels.telegram.groups.*.disableAudioPreflight", Inert),
+    ("channels.telegram.groups.*.errorCooldownMs", Inert),
+    ("channels.telegram.groups.*.errorPolicy", Inert),
+    ("channels.telegram.groups.*.skills", Inert),
+    ("channels.telegram.groups.*.tools", Inert),
+    ("channels.telegram.groups.*.toolsBySender", Inert),
+    ("channels.telegram.groups.*.topics.*.agentId", Inert),
+    ("channels.telegram.groups.*.topics.*.disableAudioPreflight", Inert),
+    ("channels.telegram.groups.*.topics.*.errorCooldownMs", Inert),
+    ("channels.telegram.groups.*.topics.*.errorPolicy", Inert),
+    ("channels.telegram.groups.*.topics.*.skills", Inert),
+    ("channels.telegram.healthMonitor", Native),
+    ("channels.telegram.historyLimit", Native),
+    ("channels.telegram.linkPreview", Native),
+    ("channels.telegram.name", Native),
+    ("channels.telegram.replyToMode", Native),
+    ("channels.telegram.responsePrefix", Native),
+    ("channels.telegram.textChunkLimit", Native),
+    ("channels.telegram.tokenFile", Native),
+    ("channels.telegram.webhookHost", Native),
+    ("channels.telegram.webhookPath", Native),
+    ("channels.telegram.webhookPort", Native),
+    ("channels.telegram.webhookSecret", Native),
+    ("channels.telegram.webhookUrl", Native),
+    ("commands.allowFrom", Native),
+    ("commands.ownerAllowFrom", Native),
     ("commands.restart", Native),
+    ("commands.text", Native),
     ("cron.enabled", Native),
     ("cron.maxConcurrentRuns", Native),
     ("cron.store", Native),
@@ -115,11 +206,33 @@ const SUPPORT: &[(&str, Support)] = &[
     ("logging.consoleStyle", Inert),
     ("logging.redactPatterns", Inert),
     ("mcp", Native),
+    ("messages.ackReaction", Native),
+    ("messages.ackReactionScope", Native),
+    ("messages.groupChat", Native),
     ("messages.queue", Native),
     ("messages.queue.debounceMsByChannel", Inert),
+    ("messages.responsePrefix", Native),
     ("meta", Native),
     ("models", Native),
+    ("models.bedrockDiscovery", Inert),
+    ("models.providers.*.injectNumCtxForOpenAICompat", Inert),
+    ("models.providers.*.models.[].compat.nativeWebSearchTool", Inert),
+    ("models.providers.*.models.[].compat.requiresAssistantAfterToolResult", Inert),
+    ("models.providers.*.models.[].compat.requiresMistralToolIds", Inert),
+    ("models.providers.*.models.[].compat.requiresOpenAiAnthropicToolPayload", Inert),
+    ("models.providers.*.models.[].compat.requiresThinkingAsText", Inert),
+    ("models.providers.*.models.[].compat.supportsStrictMode", Inert),
+    ("models.providers.*.models.[].compat.supportsTools", Inert),
+    ("models.providers.*.models.[].compat.thinkingFormat", Inert),
+    ("models.providers.*.models.[].compat.toolCallArgumentsEncoding", Inert),
+    ("models.providers.*.models.[].compat.toolSchemaProfile", Inert),
+    ("models.providers.*.models.[].compat.unsupportedToolSchemaKeywords", Inert),
+    ("plugins.allow", Native),
+    ("plugins.deny", Native),
+    ("plugins.entries", Native),
     ("secrets", Native),
+    ("session.dmScope", Native),
+    ("session.identityLinks", Native),
     ("session.idleMinutes", Native),
     ("session.mainKey", Native),
     ("session.maintenance", Native),
@@ -151,12 +264,28 @@ const SUPPORT: &[(&str, Support)] = &[
     ("tools.sessions", Native),
     ("tools.subagents", Native),
     ("ui", Native),
+    ("wizard", Native),
 ];
 
 /// What the key at `path` does.
 pub fn of(path: &str) -> Support {
+    let path = &shared(path);
     let matching = SUPPORT.iter().filter(|(prefix, _)| is_below(path, prefix));
     matching.max_by_key(|(prefix, _)| prefix.len()).map_or(Inert, |(_, support)| *support)
+}
+
+/// The spelling of `path` under which its rule stands: what an account or an
+/// agent sets has the effect it has for all of them.
+fn shared(path: &str) -> String {
+    if let Some(rest) = path.strip_prefix("agents.list.[].")
+        && ["heartbeat", "memorySearch"].iter().any(|section| is_below(rest, section))
+    {
+        return format!("agents.defaults.{rest}");
+    }
+    match path.split_once(".accounts.*.") {
+        Some((channel, rest)) if channel.starts_with("channels.") => format!("{channel}.{rest}"),
+        _ => path.to_owned(),
+    }
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {
@@ -324,10 +453,16 @@ mod tests {
 
     #[test]
     fn a_section_without_any_effect_is_named() {
-        let document = json!({"browser": {}, "gateway": {}, "agents": {}, "canvasHost": {}});
+        let document = json!({"browser": {}, "gateway": {}, "agents": {}, "canvasHost": {},
+            "channels": {}, "plugins": {}, "bindings": []});
         assert_eq!(inert_sections(&document), ["browser", "canvasHost"]);
         assert_eq!(of("gateway.push"), Inert);
         assert_eq!(of("gateway.port"), Native);
+        assert_eq!(of("channels.telegram.accounts.*.botToken"), Native);
+        assert_eq!(of("channels.telegram.accounts.*.streaming"), Inert);
+        assert_eq!(of("channels.discord.token"), Inert);
+        assert_eq!(of("agents.list.[].heartbeat.activeHours"), Native);
+        assert_eq!(of("agents.list.[].heartbeat.isolatedSession"), Inert);
         assert_eq!(reload_word("gateway.port"), "restart");
     }
 }

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::config::schema::support;
 use crate::config::schema::table::{self, Shape, Table};
 use crate::config::validate::{Checks, channels, secret_ref};
 use crate::profile::paths;
@@ -56,7 +57,7 @@ fn plugins(checks: &mut Checks<'_>, table: &'static Table) {
     let entries = table.at(["plugins", "entries"]);
     let is_known = |id: &str| {
         entries.is_some_and(|shape| shape.named().any(|edge| edge.key == id))
-            || matches!(id, "memory-core" | "none")
+            || matches!(id, "memory-core" | "none" | support::METRICS | support::ADMIN_RPC)
     };
     let missing = |id: &str| format!("plugin not found: {id}");
     let stale = |id: &str| {

@@ -211,6 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn entries_that_switch_on_parts_of_this_gateway_are_not_stale() {
+        let snapshot = evaluate(
+            "{plugins:{allow:['admin-http-rpc'], deny:['diagnostics-prometheus'],
+              entries:{'admin-http-rpc':{enabled:true}, nosuch:{}}}}",
+        );
+        assert!(snapshot.is_valid(), "{:?}", snapshot.issues);
+        let warned: Vec<&str> = snapshot.warnings.iter().map(|issue| issue.path.as_str()).collect();
+        assert_eq!(warned, ["plugins.entries.nosuch"]);
+    }
+
+    #[test]
     fn only_a_later_release_is_newer() {
         assert!(is_newer("2026.4.3", "2026.4.2"));
         assert!(is_newer("2027.1.1-beta.1", "2026.4.2"));

@@ -1,24 +1,10 @@
 //! Sections that are accepted for the sake of the file's other readers and do
 //! nothing here.
 
+use crate::config::schema::support;
 use crate::doctor::checks::{Check, Scope};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Finding, Severity};
-
-/// Top-level sections without native support.
-const INERT: [&str; 11] = [
-    "acp",
-    "browser",
-    "broadcast",
-    "canvasHost",
-    "cli",
-    "diagnostics",
-    "media",
-    "memory",
-    "nodeHost",
-    "plugins",
-    "update",
-];
 
 pub(super) const CHECK: Check = Check {
     id: "config-inert",
@@ -33,10 +19,9 @@ pub(super) const CHECK: Check = Check {
 
 fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     let document = &facts.snapshot().resolved;
-    let sections = INERT
-        .iter()
-        .filter(|name| document[**name].as_object().is_some_and(|section| !section.is_empty()));
-    sections
+    support::inert_sections(document)
+        .into_iter()
+        .filter(|name| document[*name].as_object().is_some_and(|section| !section.is_empty()))
         .map(|name| {
             Finding::info(format!(
                 "config: {name} is accepted but has no effect in the native gateway"

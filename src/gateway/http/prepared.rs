@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hyper::header::HeaderValue;
 use serde_json::{Map, Value, json};
 
+use crate::config::schema::support;
 use crate::config::{Config, Snapshot};
 use crate::gateway::http::control_ui::Ui;
 use crate::gateway::http::hooks;
@@ -118,8 +119,8 @@ impl Prepared {
             allowed_origins: config.gateway.control_ui.allowed_origins.clone(),
             ui: Ui::new(&snapshot),
             hooks: hooks::Settings::new(&snapshot, &agents),
-            admin_rpc: has_plugin(config, "admin-http-rpc"),
-            metrics: has_plugin(config, "diagnostics-prometheus"),
+            admin_rpc: has_plugin(config, support::ADMIN_RPC),
+            metrics: has_plugin(config, support::METRICS),
             agents,
             snapshot,
         }
