@@ -23,7 +23,7 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_s
 /// How long it must be quiet before memory is given back: after the start,
 /// whose code nobody needs again, and later.
 const SETTLED: Duration = Duration::from_secs(1);
-const QUIET: Duration = Duration::from_mins(1);
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Counts what clients ask for; probes do not count.
 #[derive(Debug, Default)]
