@@ -15,6 +15,7 @@ pub mod look;
 pub mod manage;
 pub mod memory;
 pub mod models;
+pub mod node_media;
 pub mod nodes;
 pub mod root;
 pub mod rpc;
@@ -152,12 +153,6 @@ pub const LATER: &[&str] = &[
     "models auth setup-token",
     "models scan",
     "node",
-    "nodes camera",
-    "nodes canvas",
-    "nodes location",
-    "nodes notify",
-    "nodes push",
-    "nodes screen",
     "onboard",
     "plugins",
     "sandbox",

@@ -27,6 +27,7 @@ pub(crate) const METHODS: &[Method] = &[
     Method { name: "node.pair.approve", run: |call| Box::pin(pair_approve(call)) },
     Method { name: "node.pair.reject", run: |call| Box::pin(pair_reject(call)) },
     Method { name: "node.pair.verify", run: |call| Box::pin(pair_verify(call)) },
+    Method { name: "push.test", run: |call| Box::pin(push_test(call)) },
 ];
 
 /// How long an invocation waits unless told otherwise.
@@ -358,6 +359,27 @@ fn own_node_id(call: &Call) -> String {
     let caller = &call.caller;
     debug_assert_eq!(caller.role, Role::Node, "dispatch lets only nodes in");
     caller.device_id.clone().unwrap_or_else(|| caller.client.id.clone())
+}
+
+/// Pushes go through Apple, with keys that only the Node gateway holds. What it
+/// noted about iOS nodes tells the two refusals apart.
+async fn push_test(call: Call) -> Reply {
+    blocking(move || {
+        let node = param(&call, "nodeId");
+        let path = call.state.paths.state.join("push/apns-registrations.json");
+        let noted: Value = std::fs::read(path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        if noted["registrationsByNodeId"][node.trim()].is_object() {
+            let text = "this gateway sends no pushes through Apple's service (APNs); \
+                        reach the node with node.invoke while it is connected";
+            return Err(ErrorShape::unavailable(text));
+        }
+        let text = format!("node {node} has no APNs registration (connect iOS node first)");
+        Err(ErrorShape::invalid(text))
+    })
+    .await
 }
 
 fn param(call: &Call, key: &str) -> String {

@@ -1,6 +1,13 @@
 //! `nodes …`: the devices that lend the gateway their commands.
 
-use serde_json::{Value, json};
+mod canvas;
+mod media;
+mod tell;
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use serde_json::{Map, Value, json};
 
 use crate::base::clock;
 use crate::base::duration::parse_ms;
@@ -23,7 +30,7 @@ pub fn run(context: &Context, command: &NodesCommand) -> CommandResult {
         NodesCommand::Status(args) => status(context, args),
         NodesCommand::List(args) => list(context, args),
         NodesCommand::Pending(args) => {
-            let asked = Asker { context, rpc: &args.rpc, what: "pending" };
+            let asked = Asker::new(context, &args.rpc, "pending");
             let pending = asked.call("node.pair.list", json!({}))?["pending"].clone();
             if args.rpc.json {
                 return Ok(Outcome::json(&pending));
@@ -35,17 +42,17 @@ pub fn run(context: &Context, command: &NodesCommand) -> CommandResult {
             Ok(Outcome::text(pending_table(context, pending)))
         }
         NodesCommand::Approve(args) => {
-            let asked = Asker { context, rpc: &args.rpc, what: "approve" };
+            let asked = Asker::new(context, &args.rpc, "approve");
             let params = json!({ "requestId": args.request_id });
             Ok(Outcome::json(&asked.call("node.pair.approve", params)?))
         }
         NodesCommand::Reject(args) => {
-            let asked = Asker { context, rpc: &args.rpc, what: "reject" };
+            let asked = Asker::new(context, &args.rpc, "reject");
             let params = json!({ "requestId": args.request_id });
             Ok(Outcome::json(&asked.call("node.pair.reject", params)?))
         }
         NodesCommand::Rename(args) => {
-            let asked = Asker { context, rpc: &args.of.rpc, what: "rename" };
+            let asked = Asker::new(context, &args.of.rpc, "rename");
             let node = asked.node(&args.of.node)?;
             let name = args.name.trim();
             if name.is_empty() {
@@ -59,7 +66,7 @@ pub fn run(context: &Context, command: &NodesCommand) -> CommandResult {
             Ok(Outcome::text(format!("node rename ok: {node} -> {name}")))
         }
         NodesCommand::Describe(args) => {
-            let asked = Asker { context, rpc: &args.rpc, what: "describe" };
+            let asked = Asker::new(context, &args.rpc, "describe");
             let node = asked.node(&args.node)?;
             let answer = asked.call("node.describe", json!({ "nodeId": node }))?;
             if args.rpc.json {
@@ -68,6 +75,12 @@ pub fn run(context: &Context, command: &NodesCommand) -> CommandResult {
             Ok(Outcome::text(description(context, &answer)))
         }
         NodesCommand::Invoke(args) => invoke(context, args),
+        NodesCommand::Camera(args) => media::camera(context, &args.command),
+        NodesCommand::Screen(args) => media::screen(context, &args.command),
+        NodesCommand::Canvas(args) => canvas::run(context, &args.command),
+        NodesCommand::Location(args) => tell::location(context, &args.command),
+        NodesCommand::Notify(args) => tell::notify(context, args),
+        NodesCommand::Push(args) => tell::push(context, args),
     }
 }
 
@@ -76,21 +89,86 @@ struct Asker<'a> {
     context: &'a Context,
     rpc: &'a Rpc,
     what: &'static str,
+    wait_ms: u64,
 }
 
-impl Asker<'_> {
+impl<'a> Asker<'a> {
+    fn new(context: &'a Context, rpc: &'a Rpc, what: &'static str) -> Self {
+        Self { context, rpc, what, wait_ms: CALL_MS }
+    }
+
+    /// The same, with more patience unless the caller said how much.
+    fn waiting(mut self, wait_ms: u64) -> Self {
+        self.wait_ms = wait_ms;
+        self
+    }
+
     fn call(&self, method: &str, params: Value) -> Result<Value, Failure> {
         let lead = format!("nodes {} failed: ", self.what);
-        call(self.context, self.rpc, method, Some(params), CALL_MS)?
+        call(self.context, self.rpc, method, Some(params), self.wait_ms)?
             .map_err(|err| err.failure(&lead))
     }
 
-    /// The id of the node that somebody typed something of.
-    fn node(&self, typed: &str) -> Result<String, Failure> {
-        let known = self.call("node.list", json!({}))?;
-        pick(items(&known["nodes"]), typed)
-            .map_err(|text| Failure::new(format!("nodes {} failed: Error: {text}", self.what)))
+    fn failure(&self, text: impl Display) -> Failure {
+        Failure::new(format!("nodes {} failed: Error: {text}", self.what))
     }
+
+    /// The node that somebody typed something of.
+    fn find(&self, typed: &str) -> Result<Value, Failure> {
+        let known = self.call("node.list", json!({}))?;
+        pick(items(&known["nodes"]), typed).cloned().map_err(|text| self.failure(text))
+    }
+
+    fn node(&self, typed: &str) -> Result<String, Failure> {
+        Ok(text(&self.find(typed)?, "nodeId").to_owned())
+    }
+
+    /// Has a node run a command; `limit` is what somebody typed for its patience.
+    fn invoke(
+        &self,
+        node: &str,
+        command: &str,
+        params: Option<Value>,
+        limit: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let mut request = json!({ "nodeId": node, "command": command, "idempotencyKey": uuid() });
+        if let Some(params) = params {
+            request["params"] = params;
+        }
+        if let Some(limit) = self.whole("--invoke-timeout", limit)? {
+            request["timeoutMs"] = limit.into();
+        }
+        self.call("node.invoke", request)
+    }
+
+    /// A whole number that somebody typed.
+    fn whole(&self, option: &str, typed: Option<&str>) -> Result<Option<u64>, Failure> {
+        self.number(option, typed, "a whole number, not negative")
+    }
+
+    fn number<T: FromStr>(
+        &self,
+        option: &str,
+        typed: Option<&str>,
+        kind: &str,
+    ) -> Result<Option<T>, Failure> {
+        let Some(typed) = typed.map(str::trim).filter(|typed| !typed.is_empty()) else {
+            return Ok(None);
+        };
+        let number = typed.parse().map(Some);
+        number.map_err(|_| self.failure(format!("{option} must be {kind}, not \"{typed}\"")))
+    }
+
+    /// A length of time that somebody typed, in milliseconds.
+    fn duration(&self, typed: &str) -> Result<u64, Failure> {
+        parse_ms(typed, "ms").ok_or_else(|| self.failure(format!("invalid duration: {typed}")))
+    }
+}
+
+/// An object of the members that have a value.
+fn members<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    given.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>().into()
 }
 
 fn items(list: &Value) -> &[Value] {
@@ -102,7 +180,7 @@ fn text<'a>(node: &'a Value, name: &str) -> &'a str {
 }
 
 /// Finds a node by its id, its address, its name, or how its id begins.
-fn pick(nodes: &[Value], typed: &str) -> Result<String, String> {
+fn pick<'a>(nodes: &'a [Value], typed: &str) -> Result<&'a Value, String> {
     let typed = typed.trim();
     if typed.is_empty() {
         return Err("node required".to_owned());
@@ -131,7 +209,7 @@ fn pick(nodes: &[Value], typed: &str) -> Result<String, String> {
     };
     let exact = found.iter().find(|node| text(node, "nodeId") == typed);
     match (exact, found.as_slice()) {
-        (Some(node), _) | (None, [node]) => Ok(text(node, "nodeId").to_owned()),
+        (Some(node), _) | (None, [node]) => Ok(node),
         (None, []) => {
             let known = labels(&nodes.iter().collect::<Vec<_>>());
             let known = if known.is_empty() { known } else { format!(" (known: {known})") };
@@ -160,7 +238,7 @@ fn filtered(nodes: &[Value], args: &NodeListArgs) -> Result<Vec<Value>, Failure>
 }
 
 fn status(context: &Context, args: &NodeListArgs) -> CommandResult {
-    let asked = Asker { context, rpc: &args.rpc, what: "status" };
+    let asked = Asker::new(context, &args.rpc, "status");
     let mut answer = asked.call("node.list", json!({}))?;
     let nodes = filtered(items(&answer["nodes"]), args)?;
     if args.rpc.json {
@@ -217,7 +295,7 @@ fn words(list: &Value) -> Vec<&str> {
 }
 
 fn list(context: &Context, args: &NodeListArgs) -> CommandResult {
-    let asked = Asker { context, rpc: &args.rpc, what: "list" };
+    let asked = Asker::new(context, &args.rpc, "list");
     let answer = asked.call("node.pair.list", json!({}))?;
     let narrow = args.connected || args.last_connected.is_some();
     let paired = items(&answer["paired"]);
@@ -323,7 +401,7 @@ fn description(context: &Context, node: &Value) -> String {
 }
 
 fn invoke(context: &Context, args: &InvokeArgs) -> CommandResult {
-    let asked = Asker { context, rpc: &args.of.rpc, what: "invoke" };
+    let asked = Asker::new(context, &args.of.rpc, "invoke");
     let node = asked.node(&args.of.node)?;
     let fail = |text: String| Failure::new(format!("nodes invoke failed: {text}"));
     let command = args.command.trim();
@@ -357,7 +435,7 @@ mod tests {
             json!({"nodeId": "abcdef9999", "displayName": "Phone"}),
         ];
         for typed in ["abcdef0123", "kitchen-mac", "10.0.0.4", "abcdef01"] {
-            assert_eq!(pick(&nodes, typed).unwrap(), "abcdef0123", "{typed}");
+            assert_eq!(pick(&nodes, typed).unwrap()["nodeId"], "abcdef0123", "{typed}");
         }
         assert_eq!(
             pick(&nodes, "abcdef").unwrap_err(),
