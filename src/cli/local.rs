@@ -68,6 +68,17 @@ impl Local {
         self.agents.workspace(agent)
     }
 
+    /// The workspaces of all agents, each once.
+    pub fn workspaces(&self) -> Vec<PathBuf> {
+        let mut workspaces: Vec<PathBuf> = Vec::new();
+        for dir in self.ids.iter().map(|id| self.workspace(id)) {
+            if !workspaces.contains(&dir) {
+                workspaces.push(dir);
+            }
+        }
+        workspaces
+    }
+
     /// Provider, model and context window of the default agent.
     pub fn default_model(&self, context: &Context) -> (String, String, u64) {
         let snapshot = context.config();

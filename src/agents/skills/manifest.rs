@@ -12,8 +12,10 @@ pub struct Manifest {
     pub description: String,
     pub homepage: Option<String>,
     pub emoji: Option<String>,
-    /// Key of its entry under `skills.entries`; the name unless said otherwise.
-    pub skill_key: Option<String>,
+    /// Key of its entry in the configuration; the name unless said otherwise.
+    pub entry_key: Option<String>,
+    /// What a hook wants to hear of.
+    pub events: Vec<String>,
     pub primary_env: Option<String>,
     /// Offered whether or not its requirements are met.
     pub always: bool,
@@ -66,7 +68,8 @@ pub fn parse(text: &str) -> Option<Manifest> {
         description,
         homepage: text_of("homepage").or_else(|| meta_text("homepage")),
         emoji: meta_text("emoji"),
-        skill_key: meta_text("skillKey"),
+        entry_key: meta_text("skillKey").or_else(|| meta_text("hookKey")),
+        events: strings(&meta, "events"),
         primary_env: meta_text("primaryEnv"),
         always: meta.get("always").and_then(Value::as_bool).unwrap_or(false),
         hidden: text_of("disable-model-invocation").is_some_and(|value| value == "true"),

@@ -3,6 +3,7 @@
 //! Finds them, reads their heads and tells which can be used on this host.
 //! Installs nothing and ships none: what the reference bundles is not here.
 
+pub mod hooks;
 pub mod manifest;
 
 use std::fs;
@@ -34,7 +35,7 @@ pub struct Skill {
 impl Skill {
     /// Name of its entry under `skills.entries`.
     pub fn key(&self) -> &str {
-        self.manifest.skill_key.as_deref().unwrap_or(&self.manifest.name)
+        self.manifest.entry_key.as_deref().unwrap_or(&self.manifest.name)
     }
 }
 
@@ -82,7 +83,21 @@ pub fn managed_dir(paths: &Paths) -> PathBuf {
 pub fn judge(skill: &Skill, env: &Env, config: &Config, resolved: &Value) -> Verdict {
     let entry = entry_of(config, skill.key());
     let disabled = entry.get("enabled").is_some_and(|enabled| enabled == false);
-    let needs = &skill.manifest.requires;
+    let (missing, config_checks) = lacking(&skill.manifest, env, entry, resolved);
+    let complete = missing == Requirements::default();
+    let eligible = !disabled && missing.os.is_empty() && (skill.manifest.always || complete);
+    Verdict { disabled, eligible, missing, config_checks }
+}
+
+/// What of its requirements this host and the configuration do not meet, and
+/// each required configuration path with whether it is set.
+fn lacking(
+    manifest: &Manifest,
+    env: &Env,
+    entry: &Value,
+    resolved: &Value,
+) -> (Requirements, Vec<(String, bool)>) {
+    let needs = &manifest.requires;
     let absent = |bins: &[String]| -> Vec<String> {
         bins.iter().filter(|bin| !on_path(bin, env)).cloned().collect()
     };
@@ -95,7 +110,7 @@ pub fn judge(skill: &Skill, env: &Env, config: &Config, resolved: &Value) -> Ver
         env: needs
             .env
             .iter()
-            .filter(|name| !provides_env(name, skill, env, entry))
+            .filter(|name| !provides_env(name, manifest, env, entry))
             .cloned()
             .collect(),
         config: config_checks
@@ -109,9 +124,7 @@ pub fn judge(skill: &Skill, env: &Env, config: &Config, resolved: &Value) -> Ver
             needs.os.clone()
         },
     };
-    let complete = missing == Requirements::default();
-    let eligible = !disabled && missing.os.is_empty() && (skill.manifest.always || complete);
-    Verdict { disabled, eligible, missing, config_checks }
+    (missing, config_checks)
 }
 
 /// An entry of `skills.status`.
@@ -189,12 +202,11 @@ fn entry_of<'c>(config: &'c Config, key: &str) -> &'c Value {
     entries.and_then(|entries| entries.get(key)).unwrap_or(&Value::Null)
 }
 
-fn provides_env(name: &str, skill: &Skill, env: &Env, entry: &Value) -> bool {
+fn provides_env(name: &str, manifest: &Manifest, env: &Env, entry: &Value) -> bool {
     let set = |value: &Value| value.as_str().is_none_or(|text| !text.is_empty());
     env.get(name).is_some()
         || entry.get("env").and_then(|env| env.get(name)).is_some_and(set)
-        || (skill.manifest.primary_env.as_deref() == Some(name)
-            && entry.get("apiKey").is_some_and(set))
+        || (manifest.primary_env.as_deref() == Some(name) && entry.get("apiKey").is_some_and(set))
 }
 
 fn on_path(bin: &str, env: &Env) -> bool {

@@ -5,14 +5,17 @@
 
 pub mod agents;
 pub mod approvals;
+pub mod backup;
 pub mod channels;
 pub mod chat;
 pub mod config;
 pub mod doctor;
 pub mod gateway;
+pub mod hooks;
 pub mod jobs;
 pub mod look;
 pub mod manage;
+pub mod mcp;
 pub mod memory;
 pub mod models;
 pub mod node_media;
@@ -24,6 +27,7 @@ pub mod service;
 pub mod setup;
 pub mod shell;
 pub mod system;
+pub mod tasks;
 pub mod upkeep;
 
 use clap::{Arg, CommandFactory, Parser, Subcommand};
@@ -79,6 +83,12 @@ pub enum Command {
     Approvals(Box<approvals::ApprovalsArgs>),
     /// Look after the nodes
     Nodes(nodes::NodesArgs),
+    /// Look at what ran in the background
+    Tasks(tasks::TasksArgs),
+    /// Look after the hooks of the Node gateway
+    Hooks(hooks::HooksArgs),
+    /// Look after the servers of tools
+    Mcp(mcp::McpArgs),
     /// Search what agents wrote down
     Memory(memory::MemoryArgs),
     /// Look after the skills
@@ -97,6 +107,8 @@ pub enum Command {
     Qr(upkeep::QrArgs),
     /// Delete configuration, sessions or everything of this profile
     Reset(upkeep::ResetArgs),
+    /// Write and check backups
+    Backup(backup::BackupArgs),
     /// Look for doors that are open wider than is wise
     Security(upkeep::SecurityArgs),
     /// Remove the service and what it left on this host
@@ -116,14 +128,12 @@ pub enum Command {
 /// Commands of the reference that this release does not have yet, as typed.
 pub const LATER: &[&str] = &[
     "acp",
-    "backup",
     "clawbot",
     "configure",
     "directory",
     "dns",
     "docs",
-    "hooks",
-    "mcp",
+    "mcp serve",
     "message ban",
     "message broadcast",
     "message channel",
@@ -159,7 +169,6 @@ pub const LATER: &[&str] = &[
     "skills install",
     "skills search",
     "skills update",
-    "tasks",
     "tui",
     "webhooks",
 ];

@@ -120,13 +120,7 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(context: &'a Context, dry_run: bool) -> Self {
-        let local = Local::open(context);
-        let mut workspaces: Vec<PathBuf> = Vec::new();
-        for dir in local.ids.iter().map(|id| local.workspace(id)) {
-            if !workspaces.contains(&dir) {
-                workspaces.push(dir);
-            }
-        }
+        let workspaces = Local::open(context).workspaces();
         Self { context, dry_run, page: Page::default(), wrong: Vec::new(), workspaces }
     }
 
@@ -218,7 +212,8 @@ impl<'a> Work<'a> {
     }
 }
 
-fn oauth_dir(context: &Context) -> PathBuf {
+/// Where credentials of channels are kept.
+pub(super) fn oauth_dir(context: &Context) -> PathBuf {
     match context.env.get("OPENCLAW_OAUTH_DIR").map(str::trim).filter(|dir| !dir.is_empty()) {
         Some(dir) => paths::expand(dir, &context.paths.home),
         None => context.paths.state.join("credentials"),

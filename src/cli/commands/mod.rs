@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod agents;
 pub mod approvals;
+mod backup;
 pub mod call;
 pub mod channels;
 pub mod choose;
@@ -15,11 +16,13 @@ pub mod discover;
 pub mod doctor;
 pub mod gateway_status;
 pub mod health;
+mod hooks;
 pub mod jobs;
 pub mod kept;
 pub mod logs;
 pub mod manage;
 pub mod manual;
+mod mcp;
 mod memory;
 pub mod message;
 pub mod model_auth;
@@ -39,6 +42,7 @@ pub mod setup;
 pub mod shell;
 pub mod skills;
 pub mod status;
+mod tasks;
 pub mod update;
 
 use crate::cli::args::Command;
@@ -86,6 +90,9 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Cron(args) => manage::cron(context, &args.command),
         Command::Approvals(args) => approvals::run(context, &args.command),
         Command::Nodes(args) => nodes::run(context, &args.command),
+        Command::Tasks(args) => tasks::run(context, &args),
+        Command::Hooks(args) => hooks::run(context, args.command.as_ref()),
+        Command::Mcp(args) => mcp::run(context, &args.command),
         Command::Memory(args) => memory::run(context, &args.command),
         Command::Skills(args) => skills::run(context, &args.command),
         Command::System(args) => call::system(context, &args.command),
@@ -96,6 +103,7 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Setup(args) => setup::run(context, &args),
         Command::Qr(args) => qr::run(context, &args),
         Command::Reset(args) => cleanup::reset(context, &args),
+        Command::Backup(args) => backup::run(context, &args.command),
         Command::Security(args) => security::run(context, &args.command),
         Command::Uninstall(args) => cleanup::uninstall(context, &args),
         Command::Update(args) => update::run(context, &args),
@@ -152,6 +160,8 @@ fn heed(command: &Command) -> Heed {
         | Command::Logs(_)
         | Command::Status(_)
         | Command::Reset(_)
+        | Command::Backup(_)
+        | Command::Tasks(_)
         | Command::Security(_)
         | Command::Uninstall(_)
         | Command::Update(_) => Heed::Tell,

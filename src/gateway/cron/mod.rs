@@ -5,6 +5,7 @@
 
 pub mod expr;
 pub mod job;
+mod noted;
 pub mod runner;
 pub mod schedule;
 pub mod store;

@@ -4,6 +4,7 @@
 mod answers;
 mod config;
 mod doctor;
+mod kept;
 mod nodes;
 mod reference;
 mod upkeep;
