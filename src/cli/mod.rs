@@ -56,6 +56,11 @@ fn run(context: &Context, root: &Root) -> CommandResult {
     if let Some(command) = args::later(&root.rest) {
         return Err(commands::not_yet(command));
     }
+    if let Some((command, instead)) = args::elsewhere::elsewhere(&root.rest) {
+        return Err(Failure::new(format!(
+            "openclaw {command} is not part of this gateway: {instead}"
+        )));
+    }
     let mut tree = args::tree();
     let argv = std::iter::once("openclaw").chain(root.rest.iter().map(String::as_str));
     let parsed = tree

@@ -9,7 +9,9 @@ pub mod backup;
 pub mod channels;
 pub mod chat;
 pub mod config;
+pub mod directory;
 pub mod doctor;
+pub mod elsewhere;
 pub mod gateway;
 pub mod hooks;
 pub mod jobs;
@@ -18,10 +20,14 @@ pub mod manage;
 pub mod mcp;
 pub mod memory;
 pub mod models;
+pub mod network;
 pub mod node_media;
 pub mod nodes;
+pub mod onboard;
+pub mod plugins;
 pub mod root;
 pub mod rpc;
+pub mod sandbox;
 pub mod secrets;
 pub mod service;
 pub mod setup;
@@ -89,10 +95,22 @@ pub enum Command {
     Hooks(hooks::HooksArgs),
     /// Look after the servers of tools
     Mcp(mcp::McpArgs),
+    /// Look at plugins, and at what is built in
+    Plugins(plugins::PluginsArgs),
+    /// Look at where the commands of agents run
+    Sandbox(sandbox::SandboxArgs),
+    /// Find people and groups of chat channels
+    Directory(directory::DirectoryArgs),
     /// Search what agents wrote down
     Memory(memory::MemoryArgs),
     /// Look after the skills
     Skills(manage::SkillsArgs),
+    /// Prepare discovery over a tailnet
+    Dns(network::DnsArgs),
+    /// Search the documentation
+    Docs(network::DocsArgs),
+    /// Old names of commands
+    Clawbot(network::ClawbotArgs),
     /// Open the Control UI
     Dashboard(look::DashboardArgs),
     /// Read, check and change the configuration
@@ -103,6 +121,10 @@ pub enum Command {
     Secrets(Box<secrets::SecretsArgs>),
     /// Write the first configuration and make the workspace
     Setup(setup::SetupArgs),
+    /// Set everything up: workspace, models, gateway and service
+    Onboard(Box<onboard::OnboardArgs>),
+    /// Ask about parts of the configuration
+    Configure(onboard::ConfigureArgs),
     /// Invite a phone with a QR code
     Qr(upkeep::QrArgs),
     /// Delete configuration, sessions or everything of this profile
@@ -127,13 +149,6 @@ pub enum Command {
 
 /// Commands of the reference that this release does not have yet, as typed.
 pub const LATER: &[&str] = &[
-    "acp",
-    "clawbot",
-    "configure",
-    "directory",
-    "dns",
-    "docs",
-    "mcp serve",
     "message ban",
     "message broadcast",
     "message channel",
@@ -157,30 +172,21 @@ pub const LATER: &[&str] = &[
     "message timeout",
     "message unpin",
     "message voice",
-    "models auth add",
-    "models auth login",
-    "models auth login-github-copilot",
-    "models auth setup-token",
     "models scan",
-    "node",
-    "onboard",
-    "plugins",
-    "sandbox",
     "skills install",
     "skills search",
     "skills update",
-    "tui",
-    "webhooks",
 ];
 
 /// The command of [`LATER`] that `args` names.
 pub fn later(args: &[String]) -> Option<&'static str> {
-    let words: Vec<&str> =
-        args.iter().map(String::as_str).take_while(|arg| !arg.starts_with('-')).collect();
-    LATER
-        .iter()
-        .copied()
-        .find(|later| later.split(' ').enumerate().all(|(at, word)| words.get(at) == Some(&word)))
+    LATER.iter().copied().find(|later| names(args, later))
+}
+
+/// Whether the words before the first option begin with `command`.
+fn names(args: &[String], command: &str) -> bool {
+    let mut words = args.iter().take_while(|arg| !arg.starts_with('-'));
+    command.split(' ').all(|word| words.next().is_some_and(|typed| typed == word))
 }
 
 /// The command tree with the habits of the reference's parser: the last of a
@@ -216,7 +222,8 @@ mod tests {
     #[test]
     fn no_command_is_both_there_and_missing() {
         let tree = tree();
-        for path in LATER {
+        let elsewhere = elsewhere::ELSEWHERE.iter().map(|(command, _)| command);
+        for path in LATER.iter().chain(elsewhere) {
             let mut command = Some(&tree);
             for word in path.split(' ') {
                 command = command.and_then(|command| command.find_subcommand(word));
@@ -228,8 +235,9 @@ mod tests {
     #[test]
     fn a_missing_command_is_found_behind_its_group() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(later(&words("tui --deliver")), Some("tui"));
-        assert_eq!(later(&words("models scan")), Some("models scan"));
+        assert_eq!(later(&words("models scan --json")), Some("models scan"));
+        assert_eq!(elsewhere::elsewhere(&words("tui --deliver")).unwrap().0, "tui");
+        assert_eq!(elsewhere::elsewhere(&words("nodes list")), None);
         assert_eq!(later(&words("gateway status")), None);
     }
 }

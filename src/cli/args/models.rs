@@ -49,6 +49,35 @@ pub enum AuthCommand {
     PasteToken(PasteArgs),
     /// Choose which of a provider's credentials goes first
     Order(OrderArgs),
+    /// Ask for a key or a token, and store it
+    Add,
+    /// Ask for the API key of a provider, and store it
+    Login(LoginArgs),
+    /// Ask for a token that the provider's own program has made
+    SetupToken(SetupTokenArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct LoginArgs {
+    /// Provider of the models
+    #[arg(long, value_name = "id")]
+    pub provider: Option<String>,
+    /// How to sign in: api-key
+    #[arg(long, value_name = "id")]
+    pub method: Option<String>,
+    /// Let a model of it answer from now on
+    #[arg(long)]
+    pub set_default: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SetupTokenArgs {
+    /// Provider of the models
+    #[arg(long, value_name = "name", default_value = "anthropic")]
+    pub provider: String,
+    /// Do not ask whether to go on
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Clone, Args)]

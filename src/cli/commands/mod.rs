@@ -12,7 +12,10 @@ pub mod config;
 pub mod dashboard;
 mod dev;
 pub mod devices;
+mod directory;
 pub mod discover;
+mod dns;
+mod docs;
 pub mod doctor;
 pub mod gateway_status;
 pub mod health;
@@ -29,10 +32,13 @@ pub mod model_auth;
 pub mod model_keys;
 pub mod models;
 pub mod nodes;
+mod onboard;
 pub mod pairing;
+mod plugins;
 pub mod probe;
 pub mod qr;
 mod reload;
+mod sandbox;
 mod secrets;
 pub mod security;
 pub mod serve;
@@ -49,6 +55,7 @@ use crate::cli::args::Command;
 use crate::cli::args::config::ConfigCommand;
 use crate::cli::args::gateway::{DaemonCommand, GatewayArgs, GatewayCommand, RunArgs};
 use crate::cli::args::manage::SessionsCommand;
+use crate::cli::args::network::{ClawbotCommand, DnsCommand};
 use crate::cli::args::secrets::SecretsCommand;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure};
@@ -93,13 +100,27 @@ pub fn run(context: &Context, command: Command) -> CommandResult {
         Command::Tasks(args) => tasks::run(context, &args),
         Command::Hooks(args) => hooks::run(context, args.command.as_ref()),
         Command::Mcp(args) => mcp::run(context, &args.command),
+        Command::Plugins(args) => plugins::run(context, &args.command),
+        Command::Sandbox(args) => sandbox::run(context, &args.command),
+        Command::Directory(args) => directory::run(context, &args.command),
         Command::Memory(args) => memory::run(context, &args.command),
         Command::Skills(args) => skills::run(context, &args.command),
         Command::System(args) => call::system(context, &args.command),
+        Command::Dns(args) => {
+            let DnsCommand::Setup(args) = args.command;
+            dns::setup(context, &args)
+        }
+        Command::Docs(args) => docs::run(context, &args),
+        Command::Clawbot(args) => {
+            let ClawbotCommand::Qr(args) = args.command;
+            qr::run(context, &args)
+        }
         Command::Dashboard(args) => dashboard::run(context, &args),
         Command::Config(args) => config::run(context, args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Secrets(args) => secrets::run(context, &args.command),
+        Command::Onboard(args) => onboard::run(context, &args),
+        Command::Configure(args) => onboard::configure(context, &args),
         Command::Setup(args) => setup::run(context, &args),
         Command::Qr(args) => qr::run(context, &args),
         Command::Reset(args) => cleanup::reset(context, &args),
@@ -165,9 +186,12 @@ fn heed(command: &Command) -> Heed {
         | Command::Security(_)
         | Command::Uninstall(_)
         | Command::Update(_) => Heed::Tell,
-        Command::Completion(_) | Command::Man(_) | Command::Doctor(_) | Command::Reload(_) => {
-            Heed::Nothing
-        }
+        Command::Completion(_)
+        | Command::Man(_)
+        | Command::Docs(_)
+        | Command::Doctor(_)
+        | Command::Onboard(_)
+        | Command::Reload(_) => Heed::Nothing,
         // An audit reports an invalid file as a finding.
         Command::Secrets(args) if matches!(args.command, SecretsCommand::Audit(_)) => Heed::Nothing,
         Command::Config(args) => match &args.command {

@@ -1,17 +1,18 @@
 //! `models auth …`: stored credentials of an agent, and which of them goes
 //! first. Nothing here prints a secret.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::agents::auth_profiles::{self, Profiles};
-use crate::agents::models::reference;
+use crate::agents::models::{catalog, reference};
 use crate::base::{clock, duration};
 use crate::cli::args::models::{AuthCommand, OrderCommand, OrderTarget, PasteArgs};
 use crate::cli::commands::config;
 use crate::cli::context::Context;
+use crate::cli::ui::desk::Desk;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 
@@ -39,7 +40,108 @@ pub fn run(context: &Context, agent: &str, dir: &Path, command: &AuthCommand) ->
             }
             OrderCommand::Clear(OrderTarget { provider }) => set(&target(provider)?, None),
         },
+        AuthCommand::Add => {
+            let mut desk = desk(context, "models auth add")?;
+            let provider = desk.ask("Provider", "")?;
+            let target = target(&provider)?;
+            let kind = desk.choose("What is it", &["api-key", "token"], "api-key")?;
+            let id = desk.ask("Profile id", &format!("{}:manual", target.provider))?;
+            if kind == "token" {
+                let expires = desk.ask("Expires in, e.g. 365d (empty: never)", "")?;
+                let args = PasteArgs {
+                    provider,
+                    profile_id: Some(id),
+                    expires_in: Some(expires).filter(|text| !text.is_empty()),
+                };
+                drop(desk);
+                return paste(context, &target, &args);
+            }
+            let key = desk.ask("API key", "")?;
+            keep_key(context, &target, &id, &key, false)
+        }
+        AuthCommand::Login(args) => {
+            let mut desk = desk(context, "models auth login")?;
+            let provider = match &args.provider {
+                Some(provider) => provider.clone(),
+                None => desk.ask("Provider", "")?,
+            };
+            let target = target(&provider)?;
+            let method = args.method.as_deref().unwrap_or("api-key");
+            if catalog::vendor_of(&target.provider).is_none() || method != "api-key" {
+                return Err(Failure::new(format!(
+                    "Error: {} with method \"{method}\" is signed into by a plugin of the Node \
+                     gateway. This gateway takes API keys (`{1} models auth login --provider <id>`) \
+                     and tokens (`{1} models auth paste-token --provider {0}`).",
+                    target.provider,
+                    context.program()
+                )));
+            }
+            let key = desk.ask("API key", "")?;
+            let id = format!("{}:default", target.provider);
+            keep_key(context, &target, &id, &key, args.set_default)
+        }
+        AuthCommand::SetupToken(args) => {
+            let mut desk = desk(context, "setup-token")?;
+            let target = target(&args.provider)?;
+            let go_on = format!("Continue with {} token auth? (y/n)", target.provider);
+            if !args.yes && !desk.agree(&go_on, "y")? {
+                return Ok(Outcome::default());
+            }
+            if target.provider == "anthropic" {
+                context.ui.err("Run `claude setup-token` in another terminal and copy its token.");
+            }
+            drop(desk);
+            let args = PasteArgs {
+                provider: args.provider.clone(),
+                profile_id: Some(format!("{}:default", target.provider)),
+                expires_in: None,
+            };
+            paste(context, &target, &args)
+        }
     }
+}
+
+/// A person to ask; without a terminal there is none.
+fn desk<'c>(
+    context: &'c Context,
+    what: &str,
+) -> Result<Desk<io::StdinLock<'static>, impl Fn(&str) + 'c>, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(format!("Error: {what} requires an interactive TTY.")));
+    }
+    Ok(Desk {
+        input: io::stdin().lock(),
+        show: |text: &str| context.ui.err(text),
+        cancelled: "Error: cancelled.",
+    })
+}
+
+/// Stores an API key, and lets a model of its provider answer if that is wanted.
+fn keep_key(
+    context: &Context,
+    target: &Target,
+    id: &str,
+    key: &str,
+    answers: bool,
+) -> CommandResult {
+    let provider = &target.provider;
+    if key.is_empty() {
+        return Err(Failure::new("Error: no API key was given"));
+    }
+    let credential = json!({ "type": "api_key", "provider": provider, "key": key });
+    auth_profiles::put(&target.dir, id, &credential).map_err(|err| failure(target, &err))?;
+    let model = catalog::entries().iter().find(|entry| entry.provider == *provider);
+    let notes = config::change(context, |document| {
+        document["auth"]["profiles"][id] = json!({ "provider": provider, "mode": "api_key" });
+        if let Some(model) = model.filter(|_| answers) {
+            document["agents"]["defaults"]["model"] =
+                json!({ "primary": format!("{provider}/{}", model.id) });
+        }
+        Ok(())
+    })?;
+    let file = context.short(&context.paths.config);
+    Ok(Outcome::text(format!("Updated {file}\nAuth profile: {id} ({provider}/api_key)"))
+        .with_stderr(notes))
 }
 
 fn paste(context: &Context, target: &Target, args: &PasteArgs) -> CommandResult {

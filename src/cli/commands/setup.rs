@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::cli::args::onboard::OnboardArgs;
 use crate::cli::args::setup::SetupArgs;
+use crate::cli::commands::onboard;
 use crate::cli::context::Context;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::config::edit;
@@ -17,10 +19,15 @@ use crate::profile::paths;
 /// Creates what is missing; running it again changes nothing.
 pub fn run(context: &Context, args: &SetupArgs) -> CommandResult {
     if args.wizard {
-        return Err(Failure::with_code(
-            "openclaw setup --wizard is not available yet in this gateway; pass --workspace, --mode and --remote-url instead",
-            2,
-        ));
+        let args = OnboardArgs {
+            workspace: args.workspace.clone(),
+            mode: args.mode.clone(),
+            remote_url: args.remote_url.clone(),
+            remote_token: args.remote_token.clone(),
+            non_interactive: args.non_interactive,
+            ..OnboardArgs::default()
+        };
+        return onboard::run(context, &args);
     }
     let mode = match args.mode.as_deref() {
         None if args.remote_url.is_some() => "remote",
@@ -94,7 +101,8 @@ fn wanted(args: &SetupArgs, mode: &str, workspace: &Path, context: &Context) -> 
     wanted
 }
 
-fn make(dir: &Path) -> Result<(), Failure> {
+/// Makes a directory for its owner alone, if it is missing.
+pub(super) fn make(dir: &Path) -> Result<(), Failure> {
     let make = || -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         fs::read_dir(dir).map(drop)

@@ -2,6 +2,7 @@
 //! person looks. Nothing else in the program prints.
 
 pub mod age;
+pub mod desk;
 pub mod log_line;
 pub mod note;
 pub mod page;

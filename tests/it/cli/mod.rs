@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod kept;
 mod nodes;
+mod onboard;
 mod reference;
 mod upkeep;
 mod words;

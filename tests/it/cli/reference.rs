@@ -36,6 +36,10 @@ fn render() -> String {
          With `--json` a command prints exactly one JSON document on stdout; everything else goes to stderr.\n",
     );
     describe(&tree, "openclaw", &mut page);
+    page.push_str("\n## Not part of this gateway\n\n");
+    for (command, instead) in args::elsewhere::ELSEWHERE {
+        writeln!(page, "- `openclaw {command}`: {instead}.").unwrap();
+    }
     page.push_str("\n## Not available yet\n\n");
     for command in args::LATER {
         writeln!(page, "- `openclaw {command}`").unwrap();

@@ -9,6 +9,7 @@ use crate::base::clock;
 use crate::cli::args::secrets::ConfigureArgs;
 use crate::cli::commands::secrets::{execute, said};
 use crate::cli::context::Context;
+use crate::cli::ui::desk::Desk;
 use crate::cli::ui::{self, CommandResult, Failure, Outcome};
 use crate::config::Snapshot;
 use crate::secrets::apply::Mode;
@@ -19,7 +20,11 @@ pub(super) fn run(context: &Context, args: &ConfigureArgs) -> CommandResult {
     if !io::stdin().is_terminal() {
         return Err(Failure::new("Error: secrets configure requires an interactive TTY."));
     }
-    let mut desk = Desk { input: io::stdin().lock(), show: |text: &str| context.ui.err(text) };
+    let mut desk = Desk {
+        input: io::stdin().lock(),
+        show: |text: &str| context.ui.err(text),
+        cancelled: "Error: Secrets configure cancelled.",
+    };
     let snapshot = context.config();
     let plan = make_plan(&mut desk, snapshot, args)?;
     let places = plan::places(&plan).map_err(|err| Failure::new(format!("Error: {err}")))?;
@@ -137,30 +142,7 @@ fn candidates(snapshot: &Snapshot, agent: Option<&str>) -> Vec<Candidate> {
     found
 }
 
-/// Questions on one side, answers on the other.
-struct Desk<R, S> {
-    input: R,
-    show: S,
-}
-
 impl<R: BufRead, S: Fn(&str)> Desk<R, S> {
-    /// One line; the default when it is empty. The end of the input cancels.
-    fn ask(&mut self, question: &str, default: &str) -> Result<String, Failure> {
-        let hint = if default.is_empty() { String::new() } else { format!(" [{default}]") };
-        (self.show)(&format!("{question}{hint}"));
-        let mut line = String::new();
-        let read = self.input.read_line(&mut line)?;
-        if read == 0 {
-            return Err(Failure::new("Error: Secrets configure cancelled."));
-        }
-        let answer = line.trim();
-        Ok(if answer.is_empty() { default } else { answer }.to_owned())
-    }
-
-    fn confirm(&mut self, question: &str) -> Result<bool, Failure> {
-        Ok(matches!(self.ask(question, "n")?.to_lowercase().as_str(), "y" | "yes"))
-    }
-
     /// One more provider, until none is wanted.
     fn provider(&mut self) -> Result<Option<(String, Value)>, Failure> {
         let alias = self.ask("Provider to add or replace (empty: none)", "")?;
@@ -236,7 +218,7 @@ mod tests {
     #[test]
     fn answers_become_a_plan() {
         let answers = "vault\nfile\n/s.json\n\n\nkeep\nfile\nvault\n\n";
-        let mut desk = Desk { input: answers.as_bytes(), show: |_: &str| {} };
+        let mut desk = Desk { input: answers.as_bytes(), show: |_: &str| {}, cancelled: "" };
         let (alias, provider) = desk.provider().unwrap().unwrap();
         assert_eq!(alias, "vault");
         assert_eq!(provider, json!({"source": "file", "path": "/s.json", "mode": "json"}));

@@ -269,7 +269,8 @@ fn port(context: &Context) -> u16 {
     configured_port(context, &snapshot)
 }
 
-fn configured_port(context: &Context, snapshot: &Snapshot) -> u16 {
+/// The port that the environment or the configuration names.
+pub(super) fn configured_port(context: &Context, snapshot: &Snapshot) -> u16 {
     let variable = context.env.get("OPENCLAW_GATEWAY_PORT");
     let variable = variable.and_then(|text| text.rsplit(':').next()?.parse().ok());
     let file = || snapshot.config.gateway.port.and_then(|port| u16::try_from(port).ok());
