@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::Agents;
-use crate::agents::run::Lane;
+use crate::agents::mcp::{self, Patience};
+use crate::agents::run::{Lane, Origin};
 use crate::agents::tools::{Policy, Tool, ToolContext, ToolResult};
 use crate::base::id::SessionKey;
 
@@ -25,7 +26,8 @@ pub struct ToolCall {
 impl Agents {
     /// The schema of a tool's arguments if the agent may use the tool.
     pub async fn tool_parameters(&self, agent: &str, tool: &str, owner: bool) -> Option<Value> {
-        self.inner.servers.ensure(&self.inner, &self.inner.config.load()).await;
+        let patience = if tool.contains(mcp::BETWEEN) { Patience::Whole } else { Patience::Little };
+        self.inner.servers.ensure(&self.inner, &self.inner.config.load(), patience).await;
         Some(self.allowed_tool(agent, tool, owner)?.spec().parameters)
     }
 
@@ -45,6 +47,8 @@ impl Agents {
             tool_call_id: call.id,
             owner: call.owner,
             lane: Lane::Nested,
+            origin: Origin::default(),
+            answered: Arc::default(),
             cancel,
         };
         Some(tool.call(&context, Value::Object(call.arguments)).await)

@@ -224,6 +224,9 @@ pub struct RunOutcome {
     pub injected: bool,
     /// The reply was `NO_REPLY` or the message was merged into another run.
     pub silent: bool,
+    /// A tool has written to where the reply goes: the reply itself would say
+    /// the same again.
+    pub answered: bool,
     /// The run whose reply also answers this one's message.
     pub merged_into: Option<String>,
     pub started_at: u64,

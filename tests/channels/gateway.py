@@ -25,6 +25,20 @@ plain_reply = bed.reply_to
 bed.reply_to = reply_to
 
 
+def calls_of(commands):
+    """As the clients' provider, and `message {json}` calls the tool of that name."""
+    calls = plain_calls(commands)
+    for command, call in zip(commands, calls["tool_calls"]):
+        name, _, arguments = command.partition(" ")
+        if name == "message":
+            call["function"] = {"name": name, "arguments": arguments}
+    return calls
+
+
+plain_calls = bed.calls_of
+bed.calls_of = calls_of
+
+
 def config(port, provider, channels, **more):
     value = bed.config(port, provider)
     value["channels"] = channels

@@ -79,6 +79,22 @@ class Cases:
         content = self.provider.requests[-1]["messages"][-1]["content"]
         bed.check(any(part.get("type") == "image_url" for part in content), str(content)[:300])
 
+    def told(self):
+        """What the agent writes here by itself is not followed by a reply; what it writes elsewhere is."""
+        before = len(self.server.texts())
+        tell = lambda **more: "use tools: message " + json.dumps({"action": "send", **more})
+        self.server.says(tell(message="Told by hand."))
+        self.waits_for("Told by hand.")
+        self.server.says("say meanwhile")
+        self.waits_for("The word is meanwhile today.")
+        self.server.says(tell(message="Told elsewhere.", target="778"))
+        self.waits_for("Told elsewhere.", 778)
+        self.server.says("say last")
+        self.waits_for("The word is last today.")
+        told = self.server.texts()[before:]
+        bed.check(told[:2] == ["Told by hand.", "The word is meanwhile today."], told)
+        bed.check(len(told) == 4 and told[3] == "The word is last today.", told)
+
     def burst(self):
         """A hundred messages get a hundred answers, in order, once."""
         before = len(self.server.texts())
@@ -139,6 +155,7 @@ class Cases:
         report.case("Telegram: an allowlisted group, a mention, a topic", self.group)
         report.case("Telegram: a long answer in pieces", self.long_answer)
         report.case("Telegram: files out and in", self.files)
+        report.case("Telegram: the agent writes by itself", self.told)
         report.case("Telegram: a burst of 100", self.burst)
         report.case("Telegram: a restart loses and repeats nothing", self.offset)
         report.case("Telegram: webhook", self.webhook)

@@ -1,7 +1,10 @@
 //! The connection to one server: the program or the address behind it.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use indexmap::IndexMap;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::RoleClient;
 use rmcp::ServiceExt;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
@@ -13,7 +16,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::agents::mcp::settings::{Server, Way};
+use crate::agents::mcp::settings::{Server, Speaks, Way};
+use crate::agents::mcp::sse::Sse;
 use crate::agents::providers::http::Http;
 use crate::agents::runtime::Inner;
 
@@ -28,18 +32,22 @@ const MOST_COMPLAINT: usize = 500;
 pub(super) struct Live {
     pub peer: Peer,
     pub tools: Vec<rmcp::model::Tool>,
-    pub end: CancellationToken,
 }
 
-/// Connects and asks for the tools, within the server's time.
+/// Connects and asks for the tools, within the server's time. The connection
+/// lives until `end`, which is cancelled when it ends by itself or fails.
 pub(super) async fn connect(
     inner: &Arc<Inner>,
     name: &str,
     server: &Server,
+    end: &CancellationToken,
 ) -> Result<Live, String> {
-    let end = inner.lifecycle.stopping().child_token();
     let give_up = end.clone().drop_guard();
-    let live = tokio::time::timeout(server.connect, open(inner, name, server, end.clone()));
+    let opening = async {
+        let service = open(inner, name, server, end).await?;
+        introduce(inner, service, end.clone()).await
+    };
+    let live = tokio::time::timeout(server.connect, opening);
     let live = live
         .await
         .map_err(|_| format!("not connected within {} ms", server.connect.as_millis()))??;
@@ -47,92 +55,129 @@ pub(super) async fn connect(
     Ok(live)
 }
 
+type Service = RunningService<RoleClient, ClientConfig>;
+
+/// Who we are to a server.
+fn client() -> ClientConfig {
+    let who = Implementation::new("openclaw", crate::base::VERSION);
+    ClientConfig::new(ClientCapabilities::default(), who)
+}
+
 async fn open(
     inner: &Arc<Inner>,
     name: &str,
     server: &Server,
-    end: CancellationToken,
-) -> Result<Live, String> {
-    let who = Implementation::new("openclaw", crate::base::VERSION);
-    let client = ClientConfig::new(ClientCapabilities::default(), who);
-    let service = match &server.way {
-        Way::Http { url, headers } => {
-            let mut custom = std::collections::HashMap::new();
-            for (header, value) in headers {
-                let key = header.parse().map_err(|_| format!("`{header}` is not a header name"))?;
-                let value = value
-                    .parse()
-                    .map_err(|_| format!("header `{header}` has characters HTTP forbids"))?;
-                custom.insert(key, value);
-            }
-            let http = Http::default().client(url).map_err(|err| err.to_string())?;
-            let config =
-                StreamableHttpClientTransportConfig::with_uri(url.as_str()).custom_headers(custom);
-            let transport = StreamableHttpClientTransport::with_client(http, config);
-            client.serve_with_ct(transport, end.clone()).await.map_err(|err| err.to_string())?
-        }
+    end: &CancellationToken,
+) -> Result<Service, String> {
+    match &server.way {
+        Way::Http { url, headers, speaks } => address(url, headers, *speaks, end).await,
         Way::Stdio { command, args, env, cwd } => {
-            let mut program = Command::new(command);
-            program.args(args);
+            let mut command_line = Command::new(command);
+            command_line.args(args);
+            if let Some(dir) = cwd {
+                command_line.current_dir(dir);
+            }
             let env: Vec<(&str, &str)> =
                 env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            if let Some(dir) = cwd {
-                program.current_dir(dir);
-            }
-            let processes = &inner.toolbox.processes;
-            let (mut child, cell) = processes
-                .launch(program, &env, &inner.env)
-                .await
-                .map_err(|err| format!("cannot start `{command}`: {err}"))?;
-            let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-                return Err("the program has no standard input or output".to_owned());
-            };
-            let complaint = Arc::new(Mutex::new(String::new()));
-            if let Some(stderr) = child.stderr.take() {
-                let (name, last) = (name.to_owned(), Arc::clone(&complaint));
-                inner.lifecycle.spawn("MCP complaints", move |stop| async move {
-                    tokio::select! {
-                        () = listen(name, stderr, last) => {}
-                        () = stop.cancelled() => {}
-                    }
-                });
-            }
-            let pid = child.id();
-            let ended = end.clone();
-            inner.lifecycle.spawn("MCP server", move |_| async move {
-                tokio::select! {
-                    () = ended.cancelled() => {}
-                    _ = child.wait() => ended.cancel(),
-                }
-                drop(tokio::task::spawn_blocking(move || cell.destroy(pid)).await);
-            });
-            let transport = AsyncRwTransport::new_client(stdout, stdin);
-            client.serve_with_ct(transport, end.clone()).await.map_err(|err| {
-                let complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
-                match complaint.as_str() {
-                    "" => err.to_string(),
-                    last => format!("{err}; its last words: {last}"),
-                }
-            })?
+            program(inner, name, command_line, &env, end).await
         }
+    }
+}
+
+/// A server behind an address. Without a choice the newer way is tried first.
+async fn address(
+    url: &str,
+    headers: &IndexMap<String, String>,
+    speaks: Option<Speaks>,
+    end: &CancellationToken,
+) -> Result<Service, String> {
+    let mut custom = HashMap::new();
+    for (header, value) in headers {
+        let key: HeaderName =
+            header.parse().map_err(|_| format!("`{header}` is not a header name"))?;
+        let value: HeaderValue =
+            value.parse().map_err(|_| format!("header `{header}` has characters HTTP forbids"))?;
+        custom.insert(key, value);
+    }
+    let http = Http::default().client(url).map_err(|err| err.to_string())?;
+    let older = async |http, custom: &HashMap<HeaderName, HeaderValue>| {
+        let headers = HeaderMap::try_from(custom).map_err(|err| err.to_string())?;
+        let stream = Sse::open(http, url, headers).await.map_err(|err| err.to_string())?;
+        client().serve_with_ct(stream, end.clone()).await.map_err(|err| err.to_string())
     };
-    introduce(inner, service, end).await
+    if speaks == Some(Speaks::Sse) {
+        return older(http, &custom).await;
+    }
+    let config = StreamableHttpClientTransportConfig::with_uri(url).custom_headers(custom.clone());
+    let newer = StreamableHttpClientTransport::with_client(http.clone(), config);
+    let newer = client().serve_with_ct(newer, end.child_token()).await;
+    let refused = match newer.map_err(|err| err.to_string()) {
+        Err(refused) if speaks.is_none() => refused,
+        settled => return settled,
+    };
+    let opened = older(http, &custom).await;
+    opened.map_err(|err| format!("as streamable HTTP: {refused}; as a stream of events: {err}"))
+}
+
+/// A server that is a program on its standard input and output.
+async fn program(
+    inner: &Arc<Inner>,
+    name: &str,
+    program: Command,
+    env: &[(&str, &str)],
+    end: &CancellationToken,
+) -> Result<Service, String> {
+    let command = program.as_std().get_program().to_string_lossy().into_owned();
+    let processes = &inner.toolbox.processes;
+    let (mut child, cell) = processes
+        .launch(program, env, &inner.env)
+        .await
+        .map_err(|err| format!("cannot start `{command}`: {err}"))?;
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err("the program has no standard input or output".to_owned());
+    };
+    let complaint = Arc::new(Mutex::new(String::new()));
+    if let Some(stderr) = child.stderr.take() {
+        let (name, last) = (name.to_owned(), Arc::clone(&complaint));
+        inner.lifecycle.spawn("MCP complaints", move |stop| async move {
+            tokio::select! {
+                () = listen(name, stderr, last) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+    let pid = child.id();
+    let ended = end.clone();
+    inner.lifecycle.spawn("MCP server", move |_| async move {
+        tokio::select! {
+            () = ended.cancelled() => {}
+            _ = child.wait() => ended.cancel(),
+        }
+        drop(tokio::task::spawn_blocking(move || cell.destroy(pid)).await);
+    });
+    let transport = AsyncRwTransport::new_client(stdout, stdin);
+    client().serve_with_ct(transport, end.clone()).await.map_err(|err| {
+        let complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        match complaint.as_str() {
+            "" => err.to_string(),
+            last => format!("{err}; its last words: {last}"),
+        }
+    })
 }
 
 /// Asks for the tools and lets the connection live until `end`.
 async fn introduce(
     inner: &Arc<Inner>,
-    service: RunningService<RoleClient, ClientConfig>,
+    service: Service,
     end: CancellationToken,
 ) -> Result<Live, String> {
     let peer = service.peer().clone();
     let tools = service.list_all_tools().await.map_err(|err| format!("its tools: {err}"))?;
-    let ended = end.clone();
     inner.lifecycle.spawn("MCP connection", move |_| async move {
         drop(service.waiting().await);
-        ended.cancel();
+        end.cancel();
     });
-    Ok(Live { peer, tools, end })
+    Ok(Live { peer, tools })
 }
 
 /// Logs what a program complains about, and keeps the last line.

@@ -1,17 +1,20 @@
 //! Servers of tools (Model Context Protocol): connected when the first run
 //! needs them, kept while the configuration names them, ended with the
-//! gateway. A server that fails costs its tools, never the run.
+//! gateway. A server that fails or hangs costs its tools, never the run.
 
 mod connect;
 mod settings;
+mod sse;
 mod tool;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::agents::mcp::connect::Live;
 use crate::agents::runtime::Inner;
 use crate::agents::tools::Tool;
 use crate::config::Snapshot;
@@ -20,12 +23,22 @@ use settings::Server;
 
 /// How long a server that failed is left alone.
 const RETRY: Duration = Duration::from_secs(60);
+/// How long runs wait for a server that connects for the first time.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long a caller waits for servers that are connecting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// A run: a moment for a new server, none for one that is tried again.
+    Little,
+    /// A caller who named the tool: until each has answered or had its time.
+    Whole,
+}
 
 /// All servers of this gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
-    /// Held while connecting, so that two runs do not start a server twice.
-    known: tokio::sync::Mutex<BTreeMap<String, Known>>,
+    known: Mutex<BTreeMap<String, Known>>,
 }
 
 #[derive(Debug)]
@@ -33,84 +46,150 @@ struct Known {
     /// What it was connected with.
     server: Result<Server, String>,
     state: State,
+    /// When connecting began.
+    since: Instant,
+    /// Whether it failed before.
+    again: bool,
+    /// Cancelled when nobody wants it any more; parent of `end`.
+    unwanted: CancellationToken,
+    /// Ends the connection and the program behind it; cancelled when they end.
+    end: CancellationToken,
+    /// Cancelled once it is connected or has failed.
+    settled: CancellationToken,
 }
 
 #[derive(Debug)]
 enum State {
-    Connected(Connected),
+    Connecting,
+    /// The names of its tools.
+    Connected(Vec<String>),
     Failed(Instant),
 }
 
-/// A live connection and the names of its tools.
-#[derive(Debug)]
-struct Connected {
-    tools: Vec<String>,
-    /// Ends the connection and the program behind it; cancelled when they end.
-    end: CancellationToken,
-}
-
-impl Drop for Connected {
+impl Drop for Known {
     fn drop(&mut self) {
-        self.end.cancel();
+        self.unwanted.cancel();
     }
 }
 
 impl Known {
     /// Whether nothing is to be done for it now.
-    fn is_settled(&self) -> bool {
+    fn is_in_order(&self) -> bool {
         match &self.state {
-            State::Connected(connected) => !connected.end.is_cancelled(),
+            State::Connecting => true,
+            State::Connected(_) => !self.end.is_cancelled(),
             State::Failed(at) => at.elapsed() < RETRY,
         }
+    }
+
+    /// Until when a caller waits for it.
+    fn deadline(&self, patience: Patience) -> Option<Instant> {
+        let most = match (patience, &self.server) {
+            (Patience::Little, _) if self.again => return None,
+            (Patience::Whole, Ok(server)) => server.connect,
+            (Patience::Little, _) | (_, Err(_)) => GRACE,
+        };
+        matches!(self.state, State::Connecting).then(|| self.since + most)
     }
 }
 
 impl Servers {
-    /// Connects what the configuration names and ends what it does not.
-    pub(crate) async fn ensure(&self, inner: &Arc<Inner>, snapshot: &Snapshot) {
-        let wanted = settings::servers(&snapshot.config);
-        let mut known = self.known.lock().await;
-        let is_current = |name: &str, known: &Known| wanted.get(name) == Some(&known.server);
-        let settled = known.iter().all(|(name, it)| is_current(name, it) && it.is_settled());
-        if settled && known.len() == wanted.len() {
-            return;
-        }
-        let toolbox = &inner.toolbox;
-        known.retain(|name, it| {
-            let keep = is_current(name, it) && it.is_settled();
-            if let (false, State::Connected(connected)) = (keep, &it.state) {
-                toolbox.remove(&connected.tools);
-            }
-            keep
-        });
-        let missing = wanted.into_iter().filter(|(name, _)| !known.contains_key(name));
-        let connecting = missing.map(|(name, server)| async {
-            let state = match &server {
-                Ok(server) => connect::connect(inner, &name, server).await,
-                Err(reason) => Err(reason.clone()),
-            };
-            (name, server, state)
-        });
-        for (name, server, outcome) in futures_util::future::join_all(connecting).await {
-            let state = match outcome {
-                Ok(live) => {
-                    let mut tools = Vec::new();
-                    for offered in live.tools {
-                        let taken = |name: &str| toolbox.get(name).is_some();
-                        let full = settings::tool_name(&name, &offered.name, taken);
-                        let tool = tool::McpTool::new(full.clone(), &name, &offered, &live.peer);
-                        toolbox.add(Arc::new(tool) as Arc<dyn Tool>);
-                        tools.push(full);
-                    }
-                    tracing::info!(server = name, tools = tools.len(), "MCP server connected");
-                    State::Connected(Connected { tools, end: live.end })
-                }
-                Err(reason) => {
-                    tracing::warn!("MCP server {name}: {reason}");
-                    State::Failed(Instant::now())
-                }
-            };
-            known.insert(name, Known { server, state });
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects what the configuration names and ends what it does not, beside
+    /// the caller, who waits for what is new as long as `patience` says.
+    pub(crate) async fn ensure(&self, inner: &Arc<Inner>, snapshot: &Snapshot, patience: Patience) {
+        self.update(inner, snapshot);
+        let awaited: Vec<(CancellationToken, Instant)> = self
+            .known()
+            .values()
+            .filter_map(|it| Some((it.settled.clone(), it.deadline(patience)?)))
+            .collect();
+        for (settled, deadline) in awaited {
+            drop(tokio::time::timeout_at(deadline, settled.cancelled()).await);
         }
     }
+
+    fn update(&self, inner: &Arc<Inner>, snapshot: &Snapshot) {
+        let wanted = settings::servers(&snapshot.config);
+        let mut known = self.known();
+        let mut failed = Vec::new();
+        known.retain(|name, it| {
+            let is_current = wanted.get(name) == Some(&it.server);
+            if is_current && it.is_in_order() {
+                return true;
+            }
+            match &it.state {
+                State::Connected(tools) => inner.toolbox.remove(tools),
+                State::Failed(_) if is_current => failed.push(name.clone()),
+                State::Connecting | State::Failed(_) => {}
+            }
+            false
+        });
+        for (name, server) in wanted {
+            if known.contains_key(&name) {
+                continue;
+            }
+            let unwanted = inner.lifecycle.stopping().child_token();
+            let it = Known {
+                server,
+                state: State::Connecting,
+                since: Instant::now(),
+                again: failed.contains(&name),
+                end: unwanted.child_token(),
+                unwanted,
+                settled: CancellationToken::new(),
+            };
+            start(inner, name.clone(), &it);
+            known.insert(name, it);
+        }
+    }
+
+    /// Takes over what became of a connection, unless it is no longer wanted.
+    fn settle(&self, inner: &Inner, name: &str, end: &CancellationToken, outcome: Outcome) {
+        let mut known = self.known();
+        // The configuration may have changed meanwhile; what it dropped was ended.
+        let is_same = |it: &&mut Known| matches!(it.state, State::Connecting) && it.end == *end;
+        let Some(it) = known.get_mut(name).filter(is_same) else { return };
+        it.state = match outcome {
+            Ok(live) => {
+                let mut tools = Vec::new();
+                for offered in &live.tools {
+                    let taken = |name: &str| inner.toolbox.get(name).is_some();
+                    let full = settings::tool_name(name, &offered.name, taken);
+                    let tool = tool::McpTool::new(full.clone(), name, offered, &live.peer);
+                    inner.toolbox.add(Arc::new(tool) as Arc<dyn Tool>);
+                    tools.push(full);
+                }
+                tracing::info!(server = name, tools = tools.len(), "MCP server connected");
+                State::Connected(tools)
+            }
+            Err(reason) => {
+                tracing::warn!("mcp.servers.{name}: {reason}");
+                State::Failed(Instant::now())
+            }
+        };
+    }
+}
+
+type Outcome = Result<Live, String>;
+
+/// Connects to a server as a task of its own.
+fn start(inner: &Arc<Inner>, name: String, it: &Known) {
+    let owner = Arc::clone(inner);
+    let (server, end, unwanted) = (it.server.clone(), it.end.clone(), it.unwanted.clone());
+    let settled = it.settled.clone().drop_guard();
+    inner.lifecycle.spawn("MCP server connecting", move |_| async move {
+        let outcome = match &server {
+            Ok(server) => tokio::select! {
+                outcome = connect::connect(&owner, &name, server, &end) => outcome,
+                () = unwanted.cancelled() => return,
+            },
+            Err(reason) => Err(reason.clone()),
+        };
+        owner.servers.settle(&owner, &name, &end, outcome);
+        drop(settled);
+    });
 }

@@ -27,8 +27,16 @@ pub(crate) enum Way {
         env: IndexMap<String, String>,
         cwd: Option<PathBuf>,
     },
-    /// A server that speaks streamable HTTP.
-    Http { url: String, headers: IndexMap<String, String> },
+    /// An address. Servers speak streamable HTTP or the older stream of
+    /// events; without a choice, whichever answers.
+    Http { url: String, headers: IndexMap<String, String>, speaks: Option<Speaks> },
+}
+
+/// What `transport` chooses for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    StreamableHttp,
+    Sse,
 }
 
 /// Every configured server, with the reason where an entry cannot be used.
@@ -52,7 +60,8 @@ fn server(entry: &Value) -> Result<Server, String> {
     let connect = entry.get("connectionTimeoutMs").and_then(Value::as_u64);
     let connect = connect.filter(|ms| *ms > 0).map_or(CONNECT, Duration::from_millis);
     let way = match (text("command"), text("url")) {
-        (Some(command), None) => {
+        // A program goes before an address, as in the Node gateway.
+        (Some(command), _) => {
             let args = entry.get("args").and_then(Value::as_array).into_iter().flatten();
             Way::Stdio {
                 command,
@@ -62,10 +71,19 @@ fn server(entry: &Value) -> Result<Server, String> {
             }
         }
         (None, Some(url)) if url.starts_with("http://") || url.starts_with("https://") => {
-            Way::Http { url, headers: pairs("headers") }
+            let speaks = match text("transport").as_deref().map(str::to_lowercase).as_deref() {
+                None => None,
+                Some("streamable-http") => Some(Speaks::StreamableHttp),
+                Some("sse") => Some(Speaks::Sse),
+                Some(other) => {
+                    return Err(format!(
+                        "`transport` \"{other}\" is not supported; use \"streamable-http\" or \"sse\""
+                    ));
+                }
+            };
+            Way::Http { url, headers: pairs("headers"), speaks }
         }
         (None, Some(_)) => return Err("`url` must begin with http:// or https://".to_owned()),
-        (Some(_), Some(_)) => return Err("has both `command` and `url`; keep one".to_owned()),
         (None, None) => return Err("has neither `command` nor `url`".to_owned()),
     };
     Ok(Server { way, connect })
@@ -123,8 +141,8 @@ mod tests {
             "files": {"command": "npx", "args": ["-y", 3], "env": {"A": 1, "B": true},
                 "workingDirectory": "/srv"},
             "web": {"url": "https://mcp.example.com", "headers": {"Authorization": "Bearer x"},
-                "connectionTimeoutMs": 5},
-            "both": {"command": "a", "url": "http://b"},
+                "connectionTimeoutMs": 5, "transport": "SSE"},
+            "both": {"command": "a", "url": "http://b"}, "odd": {"url": "http://b", "transport": "ws"},
             "none": {}, "other": {"url": "ftp://x"}}}});
         let config: Config = serde_json::from_value(config).unwrap();
         let servers = servers(&config);
@@ -136,7 +154,10 @@ mod tests {
         assert_eq!((env["A"].as_str(), env["B"].as_str()), ("1", "true"));
         assert_eq!(cwd.as_deref(), Some("/srv".as_ref()));
         assert_eq!(servers["web"].as_ref().unwrap().connect, Duration::from_millis(5));
-        for (name, reason) in [("both", "keep one"), ("none", "neither"), ("other", "http://")] {
+        let Way::Http { speaks, .. } = &servers["web"].as_ref().unwrap().way else { panic!() };
+        assert_eq!(*speaks, Some(Speaks::Sse));
+        assert!(matches!(servers["both"].as_ref().unwrap().way, Way::Stdio { .. }));
+        for (name, reason) in [("odd", "\"ws\""), ("none", "neither"), ("other", "http://")] {
             assert!(servers[name].as_ref().unwrap_err().contains(reason), "{name}");
         }
     }

@@ -3,12 +3,14 @@
 //! as it does for any client.
 
 use std::fmt::Debug;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::agents::providers::ToolSpec;
+use crate::agents::run::Origin;
 use crate::agents::tools::Tool;
 use crate::agents::tools::ToolContext;
 use crate::agents::tools::ToolResult;
@@ -268,9 +270,33 @@ async fn message(
             sent.push(json!({"dryRun": true, "to": target, "channel": channel}));
         } else {
             sent.push(plane.call("send", params).await?);
+            if is_origin(&context.origin, channel, account, target) {
+                context.answered.store(true, Ordering::Release);
+            }
         }
     }
     Ok(if sent.len() == 1 { sent.remove(0) } else { json!({"ok": true, "results": sent}) })
+}
+
+/// Whether a target is where the run's message came from. Targets may carry
+/// the channel's name and the kind of the place in front.
+fn is_origin(origin: &Origin, channel: Option<&str>, account: Option<&str>, target: &str) -> bool {
+    let (Some(own), Some(place)) = (&origin.channel, origin.to.as_ref().or(origin.chat.as_ref()))
+    else {
+        return false;
+    };
+    let other_account = account.zip(origin.account.as_deref()).is_some_and(|(a, b)| a != b);
+    if other_account || !channel.is_some_and(|channel| channel.eq_ignore_ascii_case(own)) {
+        return false;
+    }
+    let bare = |target: &str| {
+        let target = target.trim().to_lowercase();
+        let target = target.strip_prefix(&format!("{own}:")).unwrap_or(&target);
+        let kinds = ["room:", "channel:", "group:", "user:"];
+        let bare = kinds.iter().find_map(|kind| target.strip_prefix(kind)).unwrap_or(target);
+        bare.to_owned()
+    };
+    bare(place) == bare(target)
 }
 
 /// Where replies of this run's session go.

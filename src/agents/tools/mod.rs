@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -27,7 +28,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::providers::ToolSpec;
-use crate::agents::run::Lane;
+use crate::agents::run::{Lane, Origin};
 use crate::agents::runtime::Inner;
 use crate::base::id::SessionKey;
 use crate::config::Snapshot;
@@ -63,6 +64,10 @@ pub struct ToolContext {
     pub tool_call_id: String,
     pub owner: bool,
     pub lane: Lane,
+    /// Where the message of this run came from, and its reply goes.
+    pub origin: Origin,
+    /// Set once a tool has written to that place itself.
+    pub answered: Arc<AtomicBool>,
     pub cancel: CancellationToken,
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,6 +24,7 @@ use crate::agents::sessions::Pen;
 use crate::agents::sessions::Store;
 use crate::agents::sessions::read_branch;
 use crate::agents::sessions::transcript_path;
+use crate::agents::turn::answer::Answer;
 use crate::agents::turn::writer::Writer;
 use crate::agents::workspace::Limits;
 use crate::agents::workspace::ProjectContext;
@@ -58,6 +60,10 @@ pub(crate) struct Turn<'a> {
     /// Visible text of the last answer that had any.
     pub(crate) reply: String,
     pub(crate) silent: bool,
+    /// What the latest model had said when its time was over.
+    pub(crate) unfinished: Option<(Answer, Arc<ModelRef>)>,
+    /// Whether a tool has written to where the reply goes.
+    pub(crate) answered: Arc<AtomicBool>,
     pub(crate) compactions: u64,
     pub(crate) client_calls: Vec<crate::agents::run::ClientToolCall>,
     pub(crate) timeout: Option<Duration>,
@@ -127,6 +133,8 @@ pub(crate) async fn prepare<'a>(
         cost_usd: 0.0,
         reply: String::new(),
         silent: false,
+        unfinished: None,
+        answered: Arc::default(),
         compactions: 0,
         client_calls: Vec::new(),
         timeout: timeout.filter(|timeout| !timeout.is_zero()),

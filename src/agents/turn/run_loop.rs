@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::agents::choice::Ready;
 use crate::agents::failover::Next;
+use crate::agents::mcp::Patience;
 use crate::agents::prompt::Parts;
 use crate::agents::prompt::Scope;
 use crate::agents::providers::ModelCall;
@@ -84,19 +85,27 @@ impl Turn<'_> {
                         Next::Again(_) => {
                             // The time of this model is over: on to the next.
                             if !self.skip_retries(&error, &text) {
-                                return Err(Halt::TimedOut);
+                                return Err(self.timed_out());
                             }
                             deadline = self.timeout.map(|timeout| Instant::now() + timeout);
                         }
                         Next::Fallback => {
                             deadline = self.timeout.map(|timeout| Instant::now() + timeout);
                         }
-                        Next::GiveUp if timed_out => return Err(Halt::TimedOut),
+                        Next::GiveUp if timed_out => return Err(self.timed_out()),
                         Next::GiveUp => return Err(Halt::Provider(error)),
                     }
                 }
             }
         }
+    }
+
+    /// The end of the last model's time: keeps what it said.
+    fn timed_out(&mut self) -> Halt {
+        if let Some((answer, model)) = self.unfinished.take() {
+            self.keep_partial(&answer, &model);
+        }
+        Halt::TimedOut
     }
 
     /// Uses up the retries of the current model; `false` if no other is left.
@@ -143,7 +152,7 @@ impl Turn<'_> {
             *begun = true;
         }
         tokio::select! {
-            () = self.inner.servers.ensure(self.inner, &self.snapshot) => {}
+            () = self.inner.servers.ensure(self.inner, &self.snapshot, Patience::Little) => {}
             () = self.run.cancel.cancelled() => return Err(Halt::Aborted),
         }
         let bench = self.bench(&model);
@@ -289,17 +298,19 @@ impl Turn<'_> {
         deadline: Option<Instant>,
     ) -> Result<Answer, Halt> {
         self.run.steerable.store(true, Ordering::Release);
+        self.unfinished = None;
         let shows_thinking =
             self.entry.as_ref().is_some_and(|entry| entry.text("reasoningLevel") == Some("stream"));
         let mut answer = Answer::default();
         let result = self.read_parts(ready, call, deadline, &mut answer, shows_thinking).await;
-        if let Err(halt) = result {
-            if matches!(halt, Halt::Aborted | Halt::TimedOut) {
-                self.keep_partial(&answer, &ready.model);
-            }
-            return Err(halt);
+        let Err(halt) = result else { return Ok(answer) };
+        match halt {
+            Halt::Aborted => self.keep_partial(&answer, &ready.model),
+            // The next model begins anew; these words stay only if there is none.
+            Halt::TimedOut => self.unfinished = Some((answer, Arc::clone(&ready.model))),
+            Halt::Provider(_) | Halt::Internal(_) => {}
         }
-        Ok(answer)
+        Err(halt)
     }
 
     async fn read_parts(
@@ -519,6 +530,8 @@ impl Turn<'_> {
             tool_call_id: call.id.clone(),
             owner: self.request.owner,
             lane: self.request.lane,
+            origin: self.request.origin.clone(),
+            answered: Arc::clone(&self.answered),
             cancel: self.run.cancel.clone(),
         };
         tool.call(&context, call.arguments.clone()).await

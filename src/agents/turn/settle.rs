@@ -1,5 +1,7 @@
 //! The end of a turn: outcome, transcript and index agree on what happened.
 
+use std::sync::atomic::Ordering;
+
 use crate::agents::providers::classify;
 use crate::agents::run::RunOutcome;
 use crate::agents::run::RunStatus;
@@ -32,6 +34,7 @@ impl Turn<'_> {
         outcome.cost_usd = self.cost_usd;
         outcome.text = std::mem::take(&mut self.reply);
         outcome.silent = self.silent && outcome.text.is_empty();
+        outcome.answered = self.answered.load(Ordering::Acquire);
         outcome.tool_calls = std::mem::take(&mut self.client_calls);
         let (provider, model) = self.model_name();
         outcome.provider = provider;

@@ -395,6 +395,20 @@ async fn a_model_that_hangs_past_its_time_gives_way_to_the_next() {
 }
 
 #[tokio::test]
+async fn of_models_that_hang_in_mid_answer_only_the_last_is_quoted() {
+    let world = World::new(vec![Script::Hang("first "), Script::Hang("second ")]);
+    let timeout = Some(Duration::from_millis(50));
+    let handle = world.agents.submit(RunRequest { timeout, ..request("r", "hi") }).await.unwrap();
+    let outcome = handle.outcome().await;
+    assert_eq!((outcome.status, outcome.text.trim()), (RunStatus::TimedOut, "second"));
+    let calls = world.provider.calls.lock().unwrap();
+    assert!(calls[1].messages.iter().all(|message| message["role"] == "user"), "{calls:?}");
+    drop(calls);
+    let history = world.history().await.to_string();
+    assert!(history.contains("second") && !history.contains("first "), "{history}");
+}
+
+#[tokio::test]
 async fn the_same_run_id_joins_instead_of_running_again() {
     let world = World::new(vec![Script::Say("once")]);
     let first = world.agents.submit(request("r", "hi")).await.unwrap();

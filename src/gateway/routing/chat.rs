@@ -190,7 +190,7 @@ async fn finish(state: &Arc<State>, kept: Vec<Kept>, outcome: &RunOutcome) {
     }
     let Some(last) = kept.last() else { return };
     let text = match outcome.status {
-        RunStatus::Ok if outcome.silent => None,
+        RunStatus::Ok if outcome.silent || outcome.answered => None,
         RunStatus::Ok => Some(outcome.text.clone()),
         RunStatus::Error | RunStatus::TimedOut => {
             let why = outcome.error.as_deref().unwrap_or("The agent did not answer in time.");

@@ -112,3 +112,110 @@ async fn tools_of_programs_and_of_addresses_are_called_and_a_broken_server_costs
     }
     panic!("the server outlived the gateway");
 }
+
+/// Says nothing until the file of its argument is there, then what `PROGRAM` says.
+const LATE: &str = r#"
+import os, sys, time
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.02)
+"#;
+
+#[tokio::test]
+async fn runs_go_on_without_a_server_that_hangs_and_have_its_tools_once_it_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = ["server.py", "pid", "open"].map(|name| dir.path().join(name));
+    let [script, pid_file, opened] = &paths;
+    std::fs::write(script, format!("{LATE}{PROGRAM}")).unwrap();
+    let provider = FakeProvider::start().await;
+    let mut config = provider.config();
+    config["agents"]["defaults"]["skipBootstrap"] = true.into();
+    // Far longer than any test: a run that waited would never end.
+    config["mcp"] = json!({"servers": {"late": {
+        "command": "python3", "args": [script, pid_file, opened],
+        "connectionTimeoutMs": 3_600_000}}});
+    let gateway = Box::pin(TestGateway::start_with(config)).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+
+    for id in ["l-1", "l-2"] {
+        let told = use_tool(&provider, &mut client, id, "late__who-am-i", &json!({})).await;
+        assert!(told.contains("not found"), "{told}");
+    }
+    std::fs::write(opened, "").unwrap();
+    for turn in 0..600 {
+        let id = format!("l-then-{turn}");
+        let told = use_tool(&provider, &mut client, &id, "late__who-am-i", &json!({})).await;
+        if told.contains("given") {
+            gateway.stop().await;
+            return;
+        }
+        assert!(told.contains("not found"), "{told}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the tools of a server that answered late never came");
+}
+
+/// Messages of the one client for its stream of events.
+type Feed = tokio::sync::mpsc::UnboundedSender<String>;
+
+/// A server that speaks the older way alone: a stream of events, and an
+/// address for messages that answers nothing itself.
+#[expect(clippy::disallowed_methods, reason = "a server of the test, which ends with it")]
+async fn older_server() -> String {
+    use axum::extract::State;
+    use axum::response::sse::{Event, Sse};
+    use futures_util::StreamExt;
+
+    type Feeds = std::sync::Arc<std::sync::Mutex<Option<Feed>>>;
+
+    async fn open(State(feeds): State<Feeds>) -> impl IntoResponse {
+        let (feed, mut messages) = tokio::sync::mpsc::unbounded_channel();
+        *feeds.lock().unwrap() = Some(feed);
+        let first = Event::default().event("endpoint").data("/messages?session=1");
+        let rest = futures_util::stream::poll_fn(move |cx| messages.poll_recv(cx));
+        let rest = rest.map(|text| Event::default().event("message").data(text));
+        let events = futures_util::stream::iter([first]).chain(rest);
+        Sse::new(events.map(Ok::<_, std::convert::Infallible>))
+    }
+
+    async fn take(
+        State(feeds): State<Feeds>,
+        headers: HeaderMap,
+        asked: Json<Value>,
+    ) -> StatusCode {
+        let answer = over_http(headers, asked).await;
+        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        if !body.is_empty() {
+            let feeds = feeds.lock().unwrap();
+            feeds.as_ref().unwrap().send(String::from_utf8(body.to_vec()).unwrap()).unwrap();
+        }
+        StatusCode::ACCEPTED
+    }
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/sse", listener.local_addr().unwrap());
+    let app = Router::new()
+        .route("/sse", axum::routing::get(open))
+        .route("/messages", post(take))
+        .with_state(Feeds::default());
+    tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
+#[tokio::test]
+async fn servers_of_the_older_way_are_spoken_to_when_named_so_and_when_nothing_is_said() {
+    let provider = FakeProvider::start().await;
+    let mut config = provider.config();
+    config["agents"]["defaults"]["skipBootstrap"] = true.into();
+    let key = json!({"x-key": "k"});
+    config["mcp"] = json!({"servers": {
+        "named": {"url": older_server().await, "headers": key, "transport": "sse"},
+        "plain": {"url": older_server().await, "headers": key}}});
+    let gateway = Box::pin(TestGateway::start_with(config)).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    for tool in ["named__add", "plain__add"] {
+        let sum = json!({"a": 2, "b": 40});
+        let told = use_tool(&provider, &mut client, tool, tool, &sum).await;
+        assert!(told.contains("42"), "{tool}: {told}");
+    }
+    gateway.stop().await;
+}

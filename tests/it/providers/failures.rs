@@ -41,7 +41,7 @@ async fn a_stream_that_is_cut_says_what_came_and_then_fails() {
     let provider = models.registry.get("openai-completions").unwrap();
     let mut stream = provider.stream(call).await.unwrap();
     let first = stream.next().await.unwrap().unwrap();
-    assert_eq!(first, openclaw::agents::providers::Part::Text("partial ".into()));
+    assert_eq!(first, openclaw::agents::providers::Part::Text("Hello ".into()));
     let error = stream.next().await.unwrap().unwrap_err();
     assert_eq!(error.reason, FailReason::Timeout);
     assert!(stream.next().await.is_none());

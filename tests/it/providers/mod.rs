@@ -2,6 +2,7 @@
 
 mod dialects;
 mod failures;
+mod situations;
 
 use std::sync::Arc;
 use std::time::Duration;

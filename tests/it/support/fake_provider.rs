@@ -4,13 +4,15 @@
 //! beyond a model name and a message:
 //!
 //! - the model's name picks failures: `fail429`, `fail500`, `fail503`,
-//!   `fail401`, `fail400`, `fail402`, `ctxover` (first call alone), `hang`,
-//!   `midcut` (closes in mid-answer), `flaky` (500 on the first two calls),
+//!   `fail401`, `fail400`, `fail402`, `ctxover` (first call alone), `ctxthen`
+//!   (second call alone), `hang`, `midcut` (closes in mid-answer), `midstall`
+//!   (says no more in mid-answer), `flaky` (500 on the first two calls),
 //!   `reason` (thinks first);
 //! - the last message picks the answer: `SAY words`, `USE_TOOL name {json}`,
 //!   `USE_TOOLS [[name, {json}], …]`, `SLOWLY` (40 words, 250 ms apart),
 //!   `CHUNKS n`, `EMPTY`, `HOLD` (one word, the rest after
 //!   [`FakeProvider::release`]); anything else gets `Hello from fake provider.`.
+//!   A tool result gets `Tool said ok.`, with `STALL_RESULT` in it nothing ever.
 //!
 //! Every request is recorded. It listens on a free loopback port and stops
 //! when dropped.
@@ -146,7 +148,8 @@ impl FakeProvider {
 
 /// What the model is going to say.
 enum Plan {
-    Text(Vec<String>, Duration),
+    /// Words, each with what follows it.
+    Text(Vec<(String, Piece)>),
     Tools(Vec<(String, Value)>),
 }
 
@@ -155,6 +158,8 @@ enum Piece {
     Send(String),
     Wait(Duration),
     Hold,
+    /// Nothing more comes.
+    Stall,
     Cut,
 }
 
@@ -206,7 +211,8 @@ async fn answer(
         *count += 1;
         *count
     };
-    if let Some(failure) = failure(&model, count) {
+    let route = path.split('?').next().unwrap_or_default();
+    if let Some(failure) = failure(route, &model, count) {
         return failure;
     }
     if model == RECORDED && last_text(&body).contains("PLEASE FAIL") {
@@ -215,7 +221,6 @@ async fn answer(
     if model.contains("hang") {
         tokio::time::sleep(Duration::from_secs(120)).await;
     }
-    let route = path.split('?').next().unwrap_or_default();
     if let Some(vectors) = vectors(route, &body) {
         return json_answer(200, &vectors);
     }
@@ -229,7 +234,7 @@ async fn answer(
     } else if route.ends_with("/api/chat") {
         ("application/x-ndjson", ollama(&body, &model))
     } else if route.contains("streamGenerateContent") {
-        ("text/event-stream", gemini(&body))
+        ("text/event-stream", gemini(&body, &model))
     } else {
         return json_answer(404, &json!({"error": {"message": format!("no route {path}")}}));
     };
@@ -246,7 +251,10 @@ async fn answer(
                     let mut released = watch.shared.released.subscribe();
                     drop(released.wait_for(|released| *released).await);
                 }
+                Some(Piece::Stall) => std::future::pending().await,
                 Some(Piece::Cut) => {
+                    // What was said goes out first.
+                    tokio::time::sleep(Duration::from_millis(30)).await;
                     watch.finish();
                     return Some((Err(std::io::Error::other("cut")), (pieces, watch)));
                 }
@@ -278,7 +286,7 @@ fn json_answer(status: u16, body: &Value) -> Response {
     response
 }
 
-fn failure(model: &str, count: usize) -> Option<Response> {
+fn failure(route: &str, model: &str, count: usize) -> Option<Response> {
     let error = |status: u16, message: &str, kind: &str| {
         Some(json_answer(status, &json!({"error": {"message": message, "type": kind}})))
     };
@@ -303,11 +311,28 @@ fn failure(model: &str, count: usize) -> Option<Response> {
     if says("fail402") {
         return error(402, "You have insufficient credits", "billing");
     }
-    if says("ctxover") && count <= 1 {
-        let message = "This model's maximum context length is 8192 tokens.";
-        return error(400, message, "invalid_request_error");
+    if (says("ctxover") && count <= 1) || (says("ctxthen") && count == 2) {
+        return Some(json_answer(400, &too_long(route)));
     }
     None
+}
+
+/// How each vendor says that a conversation does not fit.
+fn too_long(route: &str) -> Value {
+    let message = if route.ends_with("/messages") {
+        "prompt is too long: 210000 tokens > 200000 maximum"
+    } else if route.contains("streamGenerateContent") {
+        let message = "The input token count (1200000) exceeds the maximum number of tokens \
+                       allowed (1048576).";
+        return json!({"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}});
+    } else if route.ends_with("/api/chat") {
+        return json!({"error": "the input length exceeds the context length"});
+    } else if route.ends_with("/responses") {
+        "Your input exceeds the context window of this model."
+    } else {
+        "This model's maximum context length is 8192 tokens."
+    };
+    json!({"error": {"message": message, "type": "invalid_request_error"}})
 }
 
 /// Vectors in the three shapes that providers have.
@@ -343,15 +368,42 @@ fn text_of(content: &Value) -> String {
 }
 
 /// Words with the space that follows each, as the recorded server sent them.
-fn words(text: &str) -> Vec<String> {
-    text.split(' ').map(|word| format!("{word} ")).collect()
+fn words(text: &str) -> Plan {
+    slow_words(text, Duration::ZERO)
 }
 
-fn plan(last: &Value, is_tool_result: bool) -> Plan {
+fn slow_words(text: &str, pause: Duration) -> Plan {
+    Plan::Text(text.split(' ').map(|word| (format!("{word} "), Piece::Wait(pause))).collect())
+}
+
+/// What `model` says to the last message.
+fn plan(last: &Value, is_tool_result: bool, model: &str) -> Plan {
     let text = text_of(&last["content"]);
-    if is_tool_result {
-        return Plan::Text(words("Tool said ok."), Duration::ZERO);
+    let mut plan = if is_tool_result {
+        if last.to_string().contains("STALL_RESULT") {
+            return Plan::Text(vec![(String::new(), Piece::Stall)]);
+        }
+        words("Tool said ok.")
+    } else {
+        spoken(&text)
+    };
+    if let Plan::Text(words) = &mut plan {
+        if !is_tool_result && text.contains("HOLD") {
+            words.insert(0, ("held ".to_owned(), Piece::Hold));
+        }
+        if let Some((_, then)) = words.first_mut() {
+            if model.contains("midcut") {
+                *then = Piece::Cut;
+            } else if model.contains("midstall") {
+                *then = Piece::Stall;
+            }
+        }
     }
+    plan
+}
+
+/// The answer that a message asks for.
+fn spoken(text: &str) -> Plan {
     if let Some((_, rest)) = text.split_once("USE_TOOLS ") {
         let calls: Vec<(String, Value)> = first_json(rest).unwrap_or_default();
         return Plan::Tools(calls);
@@ -363,20 +415,20 @@ fn plan(last: &Value, is_tool_result: bool) -> Plan {
     }
     if text.contains("SLOWLY") {
         let all = "one two three four five six seven eight nine ten ".repeat(4);
-        return Plan::Text(words(all.trim_end()), Duration::from_millis(250));
+        return slow_words(all.trim_end(), Duration::from_millis(250));
     }
     if let Some((_, count)) = text.split_once("CHUNKS ") {
-        let count = count.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(1);
-        return Plan::Text((0..count).map(|n| format!("w{n} ")).collect(), Duration::ZERO);
+        let count: u32 = count.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(1);
+        let word = |n| (format!("w{n} "), Piece::Wait(Duration::ZERO));
+        return Plan::Text((0..count).map(word).collect());
     }
     if text.contains("EMPTY") {
-        return Plan::Text(Vec::new(), Duration::ZERO);
+        return Plan::Text(Vec::new());
     }
-    match text.split_once("SAY ") {
-        Some((_, said)) => {
-            Plan::Text(words(said.lines().next().unwrap_or_default()), Duration::ZERO)
-        }
-        None => Plan::Text(words("Hello from fake provider."), Duration::ZERO),
+    // Neighbouring messages of the user may arrive as one: the last counts.
+    match text.rsplit_once("SAY ") {
+        Some((_, said)) => words(said.lines().next().unwrap_or_default()),
+        None => words("Hello from fake provider."),
     }
 }
 
@@ -437,21 +489,11 @@ fn openai(body: &Value, model: &str) -> Vec<Piece> {
         pieces.push(chunk(json!({"reasoning_content": "Let me think. "}), Value::Null));
         pieces.push(chunk(json!({"reasoning_content": "Done thinking."}), Value::Null));
     }
-    if model.contains("midcut") {
-        pieces.push(chunk(json!({"content": "partial "}), Value::Null));
-        pieces.push(Piece::Wait(Duration::from_millis(30)));
-        pieces.push(Piece::Cut);
-        return pieces;
-    }
-    if text_of(&last["content"]).contains("HOLD") {
-        pieces.push(chunk(json!({"content": "held "}), Value::Null));
-        pieces.push(Piece::Hold);
-    }
-    match plan(&last, last["role"] == "tool") {
-        Plan::Text(words, pause) => {
-            for word in words {
+    match plan(&last, last["role"] == "tool", model) {
+        Plan::Text(words) => {
+            for (word, then) in words {
                 pieces.push(chunk(json!({"content": word}), Value::Null));
-                pieces.push(Piece::Wait(pause));
+                pieces.push(then);
             }
             pieces.push(chunk(json!({}), json!("stop")));
         }
@@ -487,7 +529,8 @@ fn anthropic(body: &Value, model: &str) -> Vec<Piece> {
     let last = body["messages"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
     let answered = last["content"]
         .as_array()
-        .is_some_and(|all| all.iter().any(|block| block["type"] == "tool_result"));
+        .and_then(|all| all.last())
+        .is_some_and(|block| block["type"] == "tool_result");
     let usage = json!({"input_tokens": 900, "cache_read_input_tokens": 100,
         "cache_creation_input_tokens": 50, "output_tokens": 1});
     let start = json!({"message": {"id": "msg_1", "role": "assistant", "model": model, "content": [], "usage": usage}});
@@ -506,18 +549,18 @@ fn anthropic(body: &Value, model: &str) -> Vec<Piece> {
         pieces.push(event("content_block_stop", json!({"index": 0})));
         index = 1;
     }
-    let stop = match plan(&last, answered) {
-        Plan::Text(words, pause) => {
+    let stop = match plan(&last, answered, model) {
+        Plan::Text(words) => {
             pieces.push(event(
                 "content_block_start",
                 json!({"index": index, "content_block": {"type": "text", "text": ""}}),
             ));
-            for word in words {
+            for (word, then) in words {
                 pieces.push(event(
                     "content_block_delta",
                     json!({"index": index, "delta": {"type": "text_delta", "text": word}}),
                 ));
-                pieces.push(Piece::Wait(pause));
+                pieces.push(then);
             }
             pieces.push(event("content_block_stop", json!({"index": index})));
             "end_turn"
@@ -546,20 +589,21 @@ fn responses(body: &Value, model: &str) -> Vec<Piece> {
     let shell =
         json!({"id": "resp_1", "object": "response", "status": "in_progress", "model": model});
     let mut pieces = vec![event("response.created", json!({"response": shell}))];
-    match plan(&last, last["type"] == "function_call_output") {
-        Plan::Text(words, pause) => {
+    match plan(&last, last["type"] == "function_call_output", model) {
+        Plan::Text(words) => {
             pieces.push(event(
                 "response.output_item.added",
                 json!({"output_index": 0, "item": {"id": "msg_1", "type": "message"}}),
             ));
-            for word in &words {
+            let whole: String = words.iter().map(|(word, _)| word.as_str()).collect();
+            for (word, then) in words {
                 pieces.push(event(
                     "response.output_text.delta",
                     json!({"item_id": "msg_1", "delta": word}),
                 ));
-                pieces.push(Piece::Wait(pause));
+                pieces.push(then);
             }
-            let item = json!({"id": "msg_1", "type": "message", "content": [{"type": "output_text", "text": words.concat()}]});
+            let item = json!({"id": "msg_1", "type": "message", "content": [{"type": "output_text", "text": whole}]});
             pieces
                 .push(event("response.output_item.done", json!({"output_index": 0, "item": item})));
         }
@@ -589,11 +633,11 @@ fn ollama(body: &Value, model: &str) -> Vec<Piece> {
         Piece::Send(format!("{}\n", json!({"model": model, "message": message, "done": false})))
     };
     let mut pieces = Vec::new();
-    match plan(&last, last["role"] == "tool") {
-        Plan::Text(words, pause) => {
-            for word in words {
+    match plan(&last, last["role"] == "tool", model) {
+        Plan::Text(words) => {
+            for (word, then) in words {
                 pieces.push(line(json!({"role": "assistant", "content": word})));
-                pieces.push(Piece::Wait(pause));
+                pieces.push(then);
             }
         }
         Plan::Tools(calls) => {
@@ -612,10 +656,10 @@ fn ollama(body: &Value, model: &str) -> Vec<Piece> {
     pieces
 }
 
-fn gemini(body: &Value) -> Vec<Piece> {
+fn gemini(body: &Value, model: &str) -> Vec<Piece> {
     let last = body["contents"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
     let parts = last["parts"].as_array().cloned().unwrap_or_default();
-    let answered = parts.iter().any(|part| part["functionResponse"].is_object());
+    let answered = parts.last().is_some_and(|part| part["functionResponse"].is_object());
     let chunk = |parts: Value, finish: Option<&str>| {
         let mut candidate = json!({"content": {"role": "model", "parts": parts}, "index": 0});
         if let Some(finish) = finish {
@@ -628,11 +672,11 @@ fn gemini(body: &Value) -> Vec<Piece> {
         ))
     };
     let mut pieces = Vec::new();
-    match plan(&json!({"content": parts}), answered) {
-        Plan::Text(words, pause) => {
-            for word in words {
+    match plan(&json!({"content": parts}), answered, model) {
+        Plan::Text(words) => {
+            for (word, then) in words {
                 pieces.push(chunk(json!([{"text": word}]), None));
-                pieces.push(Piece::Wait(pause));
+                pieces.push(then);
             }
             pieces.push(chunk(json!([]), Some("STOP")));
         }
