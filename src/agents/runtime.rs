@@ -23,7 +23,7 @@ use crate::agents::choice::Connected;
 use crate::agents::choice::ModelSource;
 use crate::agents::commands;
 use crate::agents::commands::Name;
-use crate::agents::embeddings::{Asked, EmbedError, Embedder, Resolved, Target, Vectors};
+use crate::agents::embeddings::{Asked, EmbedError, Embedder, Resolved, Target, as_vectors};
 use crate::agents::events::SystemEvents;
 use crate::agents::lanes::Lanes;
 use crate::agents::lanes::SessionLane;
@@ -474,17 +474,8 @@ impl Inner {
         query: Query,
     ) -> Result<Found, MemoryError> {
         let resolved = self.memory_vectors(agent).await;
-        let vectors = match &resolved {
-            Ok(resolved) => Some(Asked::new(&self.embedder, resolved)),
-            // Words do without a key; a wrong setting is the operator's business.
-            Err(EmbedError::NoProvider) => None,
-            Err(err) => {
-                tracing::debug!(agent, %err, "memory is searched by words only");
-                None
-            }
-        };
-        let vectors = vectors.as_ref().map(|asked| asked as &dyn Vectors);
-        self.memory(agent).search(query, vectors).await
+        let asked = Asked::of(&self.embedder, &resolved);
+        self.memory(agent).search(query, as_vectors(&asked)).await
     }
 
     fn unfinished(&self) -> Vec<Arc<Run>> {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::agents::models::Lookup;
+use crate::base::clock;
 use crate::cli::args::root::Root;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{Failure, Ui};
@@ -71,6 +73,19 @@ impl Context {
     /// The configuration, read when the first command asks for it.
     pub fn config(&self) -> &Snapshot {
         self.config.get_or_init(|| load::read(&self.paths, &self.env))
+    }
+
+    /// Where an agent's models and their keys are looked up.
+    pub fn lookup<'a>(&'a self, agent: &'a str) -> Lookup<'a> {
+        let snapshot = self.config();
+        Lookup {
+            config: &snapshot.config,
+            env: &snapshot.env,
+            secrets: &snapshot.secrets,
+            paths: &self.paths,
+            agent,
+            now: clock::now_ms(),
+        }
     }
 
     /// What a running gateway serves with: the file, or the copy it keeps of the

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::agents::models::Lookup;
 use crate::agents::run::{EventSink, RunEvent};
 use crate::agents::sessions::ListParams;
 use crate::agents::{Agents, AgentsDeps};
-use crate::base::clock::{self, SystemClock};
+use crate::base::clock::SystemClock;
 use crate::cli::context::Context;
 use crate::cli::ui::Failure;
 use crate::config::Live;
@@ -81,15 +80,7 @@ impl Local {
 
     /// Provider, model and context window of the default agent.
     pub fn default_model(&self, context: &Context) -> (String, String, u64) {
-        let snapshot = context.config();
-        let lookup = Lookup {
-            config: &snapshot.config,
-            env: &snapshot.env,
-            secrets: &snapshot.secrets,
-            paths: &context.paths,
-            agent: &self.default_id,
-            now: clock::now_ms(),
-        };
+        let lookup = context.lookup(&self.default_id);
         let name = lookup.default_offline().unwrap_or_else(|built_in| built_in);
         match lookup.resolve(&name) {
             Ok(found) => {

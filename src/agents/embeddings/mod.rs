@@ -77,6 +77,10 @@ fn source(id: &str) -> Option<&'static Source> {
     SOURCES.iter().find(|source| source.id == id)
 }
 
+fn known_sources() -> String {
+    SOURCES.map(|source| source.id).join(", ")
+}
+
 /// Why a model cannot be asked for vectors.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
@@ -89,8 +93,17 @@ pub enum TargetError {
 /// Why there are no vectors.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
-    #[error("`memorySearch.provider` is `{0}`, which this gateway does not have")]
+    #[error(
+        "`memorySearch.provider` is `{0}`, which this gateway does not have; use one of {known}",
+        known = known_sources()
+    )]
     UnknownProvider(String),
+    #[error(
+        "`memorySearch.provider` is `local`: this gateway runs no embedding models itself; use \
+         `ollama` for one on this host, or one of {known}",
+        known = known_sources()
+    )]
+    Local,
     #[error("no embedding provider has a key; set `memorySearch.provider` and its key")]
     NoProvider,
     #[error(transparent)]
@@ -176,8 +189,10 @@ impl Target {
     /// The server, its key and the dialect it speaks. Reads small files.
     fn resolve(&self, lookup: &Lookup<'_>) -> Result<(ModelRef, wire::Dialect), EmbedError> {
         if self.provider != AUTO {
-            let source = source(&self.provider)
-                .ok_or_else(|| EmbedError::UnknownProvider(self.provider.clone()))?;
+            let source = source(&self.provider).ok_or_else(|| match self.provider.as_str() {
+                "local" => EmbedError::Local,
+                other => EmbedError::UnknownProvider(other.to_owned()),
+            })?;
             return Ok((self.endpoint(source, lookup)?, source.dialect));
         }
         for source in SOURCES.iter().filter(|source| source.auto) {
@@ -309,9 +324,25 @@ pub(crate) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    pub(crate) fn new(embedder: &'a Embedder, resolved: &'a Resolved) -> Self {
-        Self { embedder, resolved, name: resolved.name() }
+    /// The provider that was found. None has a key: nobody is asked; any other
+    /// reason is a wrong setting, which is told.
+    pub(crate) fn of(
+        embedder: &'a Embedder,
+        resolved: &'a Result<Resolved, EmbedError>,
+    ) -> Result<Option<Self>, String> {
+        match resolved {
+            Ok(resolved) => Ok(Some(Self { embedder, resolved, name: resolved.name() })),
+            Err(EmbedError::NoProvider) => Ok(None),
+            Err(err) => Err(err.to_string()),
+        }
     }
+}
+
+/// As a search of memory takes it.
+pub(crate) fn as_vectors<'a>(
+    asked: &'a Result<Option<Asked<'_>>, String>,
+) -> Result<Option<&'a dyn Vectors>, String> {
+    asked.as_ref().map(|asked| asked.as_ref().map(|it| it as &dyn Vectors)).map_err(Clone::clone)
 }
 
 impl Vectors for Asked<'_> {
@@ -388,7 +419,10 @@ mod tests {
         assert!(matches!(resolve(json!({}), &[]), Err(EmbedError::NoProvider)));
         let (provider, _, url) = resolve(json!({"provider": "ollama"}), &[]).unwrap();
         assert_eq!((provider.as_str(), url.as_str()), ("ollama", "http://127.0.0.1:11434"));
-        let other = resolve(json!({"provider": "local"}), &[]);
-        assert!(matches!(other, Err(EmbedError::UnknownProvider(_))));
+        for (provider, way_out) in [("local", "`ollama` for one on this host"), ("x", "voyage")] {
+            let refused = resolve(json!({"provider": provider}), &[]).unwrap_err().to_string();
+            assert!(refused.contains("`memorySearch.provider`"), "{refused}");
+            assert!(refused.contains(way_out), "{refused}");
+        }
     }
 }

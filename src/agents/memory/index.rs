@@ -27,6 +27,13 @@ pub(crate) struct Counts {
     pub vectors: u64,
 }
 
+/// How the files differ from what is indexed.
+struct Changes<'a> {
+    /// New or other than before, each with its stamp.
+    changed: Vec<(&'a File, String)>,
+    gone: Vec<String>,
+}
+
 /// An open index.
 #[derive(Debug)]
 pub(crate) struct Index(Connection);
@@ -98,6 +105,28 @@ impl Index {
         self.0.execute_batch("DELETE FROM files; DELETE FROM passages; DELETE FROM words;")
     }
 
+    /// Whether the files are other than when they were taken in.
+    pub(crate) fn is_stale(&self, files: &[File]) -> Result<bool, rusqlite::Error> {
+        let Changes { changed, gone } = self.changes(files)?;
+        Ok(!(changed.is_empty() && gone.is_empty()))
+    }
+
+    fn changes<'a>(&self, files: &'a [File]) -> Result<Changes<'a>, rusqlite::Error> {
+        let mut known: HashMap<String, String> = self
+            .0
+            .prepare("SELECT name, stamp FROM files")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let mut changed = Vec::new();
+        for file in files {
+            let Some(stamp) = files::stamp(&file.path) else { continue };
+            if known.remove(&file.name).as_ref() != Some(&stamp) {
+                changed.push((file, stamp));
+            }
+        }
+        Ok(Changes { changed, gone: known.into_keys().collect() })
+    }
+
     /// Takes in what changed in the files since the last time. Returns how
     /// many were read.
     pub(crate) fn sync(
@@ -105,25 +134,12 @@ impl Index {
         files: &[File],
         settings: &Settings,
     ) -> Result<usize, rusqlite::Error> {
-        let known: HashMap<String, String> = self
-            .0
-            .prepare("SELECT name, stamp FROM files")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
-        let mut changed = Vec::new();
-        let mut gone = known.clone();
-        for file in files {
-            let Some(stamp) = files::stamp(&file.path) else { continue };
-            gone.remove(&file.name);
-            if known.get(&file.name) != Some(&stamp) {
-                changed.push((file, stamp));
-            }
-        }
+        let Changes { changed, gone } = self.changes(files)?;
         if changed.is_empty() && gone.is_empty() {
             return Ok(0);
         }
         let db = self.0.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        for name in gone.keys().chain(changed.iter().map(|(file, _)| &file.name)) {
+        for name in gone.iter().chain(changed.iter().map(|(file, _)| &file.name)) {
             db.execute(
                 "DELETE FROM words WHERE rowid IN (SELECT id FROM passages WHERE name = ?1)",
                 [name],

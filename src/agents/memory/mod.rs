@@ -76,20 +76,23 @@ impl Memory {
         Self { agent: agent.to_owned(), workspace, index, settings }
     }
 
-    /// Searches; a provider that does not answer costs meaning, never words.
+    /// Searches; a provider that does not answer, or the reason why none can be
+    /// asked, costs meaning, never words.
     pub(crate) async fn search(
         self,
         query: Query,
-        vectors: Option<&dyn Vectors>,
+        vectors: Result<Option<&dyn Vectors>, String>,
     ) -> Result<Found, MemoryError> {
         if !self.settings.enabled {
             return Err(MemoryError::Disabled(self.agent));
         }
         let memory = Arc::new(self);
         at_work(&memory, |memory| memory.refresh(false)).await?;
-        let vectors = vectors.filter(|_| memory.settings.vectors);
         let asked = async {
-            let vectors = vectors?;
+            let vectors = match vectors {
+                Ok(vectors) => vectors.filter(|_| memory.settings.vectors)?,
+                Err(reason) => return memory.settings.vectors.then_some(Err(reason)),
+            };
             let answer = tokio::time::timeout(PATIENCE, learn(&memory, vectors, &query.text)).await;
             Some(match answer {
                 Ok(Ok(vector)) => Ok((vectors.model().to_owned(), vector)),
@@ -131,12 +134,11 @@ impl Memory {
         let on_disk = files::list(&self.workspace, &self.settings.extra);
         // A look must not make what is not there.
         let known = self.index.exists();
-        let counts = if known {
-            self.with_index(|index| index.counts(model))?
+        let (counts, dirty) = if known {
+            self.with_index(|index| Ok((index.counts(model)?, index.is_stale(&on_disk)?)))?
         } else {
-            index::Counts::default()
+            (index::Counts::default(), !on_disk.is_empty())
         };
-        let dirty = counts.files != on_disk.len() as u64;
         let provider = if model.is_some() { provider } else { "none" };
         Ok(json!({
             "backend": "builtin",

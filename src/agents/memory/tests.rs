@@ -76,7 +76,7 @@ impl Bed {
 
     async fn search(&self, text: &str, vectors: Option<&dyn Vectors>) -> Found {
         let query = Query { text: text.to_owned(), ..Query::default() };
-        self.memory().search(query, vectors).await.unwrap()
+        self.memory().search(query, Ok(vectors)).await.unwrap()
     }
 }
 
@@ -98,7 +98,7 @@ async fn the_passage_with_the_words_comes_first() {
     assert!(bed.search("submarine", None).await.results.is_empty());
     assert!(bed.search("\" OR ) * --", None).await.results.is_empty());
     let strict = Query { text: "bicycle".to_owned(), min_score: Some(1.0), ..Query::default() };
-    assert!(bed.memory().search(strict, None).await.unwrap().results.is_empty());
+    assert!(bed.memory().search(strict, Ok(None)).await.unwrap().results.is_empty());
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn many_searches_at_once_agree() {
 #[tokio::test]
 async fn a_memory_that_is_off_says_so_and_only_its_files_can_be_read() {
     let off = Bed::new(&json!({"enabled": false})).memory();
-    let refused = off.search(Query::default(), None).await.unwrap_err().to_string();
+    let refused = off.search(Query::default(), Ok(None)).await.unwrap_err().to_string();
     assert!(refused.contains("memorySearch.enabled"), "{refused}");
     let bed = Bed::new(&json!({}));
     let memory = bed.memory();
@@ -172,4 +172,16 @@ async fn a_memory_that_is_off_says_so_and_only_its_files_can_be_read() {
     memory.refresh(false).unwrap();
     let status = memory.status("openai", None).unwrap();
     assert_eq!((&status["files"], &status["chunks"]), (&json!(2), &json!(2)));
+    assert_eq!(status["dirty"], false);
+    bed.write("MEMORY.md", "As many files as before, but other words.\n");
+    assert_eq!(memory.status("openai", None).unwrap()["dirty"], true);
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_told_beside_what_words_find() {
+    let bed = Bed::new(&json!({}));
+    let query = Query { text: "bicycle".to_owned(), ..Query::default() };
+    let found = bed.memory().search(query, Err("no such provider".to_owned())).await.unwrap();
+    assert_eq!(names(&found), ["memory/2026-11-20.md"]);
+    assert_eq!(found.to_json()["warning"], "no such provider");
 }

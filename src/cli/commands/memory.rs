@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::agents::embeddings::{Asked, EmbedError, Embedder, Resolved, Target, Vectors};
+use crate::agents::embeddings::{
+    Asked, EmbedError, Embedder, Resolved, Target, Vectors, as_vectors,
+};
 use crate::agents::memory::{Memory, MemoryError, Query};
-use crate::agents::models::Lookup;
 use crate::agents::workspace::Workspaces;
-use crate::base::clock;
 use crate::cli::args::memory::{IndexArgs, MemoryCommand, SearchArgs, StatusArgs};
 use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
@@ -33,14 +33,7 @@ struct Of {
 impl Of {
     fn new(context: &Context, agent: &str) -> Self {
         let snapshot = context.config();
-        let lookup = Lookup {
-            config: &snapshot.config,
-            env: &snapshot.env,
-            secrets: &snapshot.secrets,
-            paths: &context.paths,
-            agent,
-            now: clock::now_ms(),
-        };
+        let lookup = context.lookup(agent);
         let resolved = Target::of(&snapshot.config, agent, None)
             .map_err(|err| EmbedError::Answer(err.to_string()))
             .and_then(|target| Embedder::resolve(&target, &lookup));
@@ -49,29 +42,26 @@ impl Of {
         Self { memory, resolved, embedder: Embedder::default() }
     }
 
-    fn vectors(&self) -> Option<Asked<'_>> {
-        self.resolved.as_ref().ok().map(|resolved| Asked::new(&self.embedder, resolved))
+    fn vectors(&self) -> Result<Option<Asked<'_>>, String> {
+        Asked::of(&self.embedder, &self.resolved)
     }
 
     /// Takes in the files and asks for the vectors that are missing.
     async fn index(&self, force: bool) -> Result<(), String> {
         self.memory.refresh(force).map_err(|err| err.to_string())?;
-        match self.vectors() {
+        match self.vectors()? {
             Some(vectors) => self.memory.learn_all(&vectors).await,
             None => Ok(()),
         }
     }
 
     async fn probe(&self) -> Value {
-        let answer = match &self.resolved {
-            Ok(_) => {
-                let texts = ["ping".to_owned()];
-                match self.vectors() {
-                    Some(vectors) => vectors.embed(&texts).await.map_err(|err| err.to_string()),
-                    None => Ok(Vec::new()),
-                }
+        let answer = match self.vectors() {
+            Ok(Some(vectors)) => {
+                vectors.embed(&["ping".to_owned()]).await.map_err(|err| err.to_string())
             }
-            Err(err) => Err(err.to_string()),
+            Ok(None) => Err(EmbedError::NoProvider.to_string()),
+            Err(reason) => Err(reason),
         };
         match answer {
             Ok(_) => json!({"ok": true}),
@@ -198,8 +188,7 @@ async fn search(context: &Context, args: &SearchArgs) -> CommandResult {
     let query =
         Query { text: text.clone(), max_results: args.max_results, min_score: args.min_score };
     let vectors = of.vectors();
-    let vectors = vectors.as_ref().map(|asked| asked as &dyn Vectors);
-    let found = of.memory.clone().search(query, vectors).await;
+    let found = of.memory.clone().search(query, as_vectors(&vectors)).await;
     let found =
         found.map_err(|err| Failure::new(format!("Memory search failed: {err}")))?.to_json();
     let warning = found["warning"].as_str().map(|it| format!("{it}\n")).unwrap_or_default();

@@ -10,7 +10,6 @@ use crate::agents::auth_profiles::{self, Profiles};
 use crate::agents::models::listing::{self, Row};
 use crate::agents::models::reference::{self, Named};
 use crate::agents::models::{KeySource, Lookup, Resolved};
-use crate::base::clock;
 use crate::cli::args::models::{ListArgs, ModelsArgs, ModelsCommand, StatusArgs};
 use crate::cli::commands::choose;
 use crate::cli::commands::model_auth;
@@ -35,14 +34,7 @@ pub fn run(context: &Context, args: &ModelsArgs) -> CommandResult {
         Some(id) => id,
         None => agents.default_id(),
     };
-    let lookup = Lookup {
-        config: &snapshot.config,
-        env: &snapshot.env,
-        secrets: &snapshot.secrets,
-        paths: &context.paths,
-        agent,
-        now: clock::now_ms(),
-    };
+    let lookup = context.lookup(agent);
     Ok(match &args.command {
         Some(ModelsCommand::Set(args)) => {
             return choose::set(context, choose::ANSWERS, &args.model);
