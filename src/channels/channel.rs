@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use crate::channels::action::{Action, ActionError};
 use crate::channels::link::Link;
 use crate::channels::message::{Attachment, Piece, Sent};
 use crate::channels::{irc, matrix, policy, telegram};
@@ -155,6 +156,11 @@ pub trait Account: Debug + Send + Sync {
 
     /// What the channel adds to its account's row in `channels.status`.
     fn facts(&self) -> Map<String, Value>;
+
+    /// Does something else with messages; answers with what clients are shown.
+    fn act<'a>(&'a self, _action: Action<'a>) -> BoxFuture<'a, Result<Value, ActionError>> {
+        Box::pin(ready(Err(ActionError::Unsupported)))
+    }
 
     /// Shows that an answer is being written. Best effort.
     fn typing<'a>(&'a self, _place: Place<'a>) -> BoxFuture<'a, ()> {

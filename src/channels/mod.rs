@@ -4,6 +4,7 @@
 //! In: `account → gate (dedupe, policy, mention) → inbox on disk → out`.
 //! Out: `accept (queue on disk) → lane of the place → account`.
 
+pub mod action;
 pub mod channel;
 pub mod chunk;
 pub mod delivery;

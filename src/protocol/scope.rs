@@ -177,6 +177,7 @@ pub fn required(method: &str) -> Scope {
         | "health" => Scope::Read,
         "send"
         | "poll"
+        | "message.action"
         | "agent"
         | "agent.wait"
         | "wake"

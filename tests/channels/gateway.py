@@ -101,6 +101,13 @@ class Gateway:
         return self.process.returncode
 
     def cli(self, *arguments, code=0, timeout=120):
+        return self.run_cli(*arguments, code=code, timeout=timeout).stdout
+
+    def fails(self, *arguments):
+        """What a command that fails says."""
+        return self.run_cli(*arguments, code=1, timeout=120).stderr
+
+    def run_cli(self, *arguments, code, timeout):
         done = subprocess.run(
             [*self.prefix, self.binary, *arguments],
             env=bed.environment(self.home),
@@ -112,7 +119,7 @@ class Gateway:
         )
         said = f"{' '.join(arguments)} ended with {done.returncode}: {done.stdout}{done.stderr}"
         bed.check(done.returncode == code, said[-1500:])
-        return done.stdout
+        return done
 
     def json(self, *arguments, **more):
         return json.loads(self.cli(*arguments, "--json", **more))

@@ -73,6 +73,16 @@ class Cases:
         self.alice.say("clawbot", "/whoami")
         self.alice.waits_for("alice!~alice@127.0.0.1")
 
+    def actions(self):
+        """Lines that were said can be neither changed nor pinned: each command says so."""
+        at = ["--channel", "irc", "--target", "alice"]
+        for action in ["edit -m x", "delete", "react --emoji x", "pin"]:
+            name, *rest = action.split()
+            said = self.gateway.fails("message", name, *at, "--message-id", "1", *rest)
+            bed.check(f"Message action {name} not supported for channel irc." in said, said)
+        poll = ["--poll-question", "?", "--poll-option", "a", "--poll-option", "b"]
+        bed.check("not supported for channel irc" in self.gateway.fails("message", "poll", *at, *poll), "a poll")
+
     def burst(self):
         """A hundred messages get a hundred answers, in order, once."""
         self.alice.heard.clear()
@@ -138,6 +148,7 @@ class Cases:
         report.case("IRC: a long answer in pieces", self.long_answer)
         report.case("IRC: a command", self.commands)
         report.case("IRC: message send", self.send)
+        report.case("IRC: what it cannot do", self.actions)
         report.case("IRC: a burst of 100", self.burst)
         report.case("IRC: the server is killed and comes back", self.server_restart)
 

@@ -130,9 +130,12 @@ class Person:
         return self.call("POST", "createRoom", preset)["room_id"]
 
     def say(self, room, text, **more):
+        return self.send(room, "m.room.message", {"msgtype": "m.text", "body": text, **more})
+
+    def send(self, room, kind, content):
         self.transaction += 1
-        path = f"rooms/{urllib.parse.quote(room)}/send/m.room.message/{self.id}{self.transaction}"
-        return self.call("PUT", urllib.parse.quote(path, safe="/%"), {"msgtype": "m.text", "body": text, **more})
+        path = f"rooms/{urllib.parse.quote(room)}/send/{kind}/{self.id}{self.transaction}"
+        return self.call("PUT", urllib.parse.quote(path, safe="/%"), content)
 
     def texts(self, of, room=None):
         said = [

@@ -69,6 +69,59 @@ class Cases:
         event = next(e for _, e in self.alice.events if e["content"].get("body") == "hello **room**")
         bed.check(event["content"]["formatted_body"] == "<p>hello <strong>room</strong></p>", event["content"])
 
+    def actions(self):
+        """Messages are edited, reacted to, read, pinned and deleted, as all in the room see."""
+        room = self.alice.room(BOT, power_level_content_override={"state_default": 0})
+        self.alice.waits_member(room, BOT)
+        at = ["--channel", "matrix", "--target", room]
+        do = lambda *words: self.gateway.json("message", *words, *at)["payload"]
+        sent = do("send", "-m", "first")["messageId"]
+        one = ["--message-id", sent]
+
+        edited = do("edit", *one, "-m", "second **thought**")["result"]["eventId"]
+        seen = lambda: next((e for _, e in self.alice.events if e.get("event_id") == edited), None)
+        content = bed.wait_for("the edit", seen, 60)["content"]
+        bed.check(content["m.relates_to"] == {"rel_type": "m.replace", "event_id": sent}, content)
+        bed.check(content["m.new_content"]["body"] == "second **thought**", content)
+
+        bed.check(do("react", *one, "--emoji", "👍") == {"ok": True, "added": "👍"}, "a reaction")
+        relation = {"m.relates_to": {"rel_type": "m.annotation", "event_id": sent, "key": "👍"}}
+        self.alice.send(room, "m.reaction", relation)
+        both = [{"key": "👍", "count": 2, "users": sorted([BOT, self.alice.id])}]
+        given = do("reactions", *one)["reactions"]
+        given[0]["users"].sort()
+        bed.check(given == both, given)
+        bed.check(do("react", *one, "--emoji", "👍", "--remove") == {"ok": True, "removed": 1}, "one removed")
+        bed.check(do("reactions", *one)["reactions"][0]["users"] == [self.alice.id], "hers stays")
+
+        bed.check(do("pin", *one) == {"ok": True, "pinned": [sent]}, "pinned")
+        pins = do("pins")
+        bed.check(pins["events"][0]["eventId"] == sent, pins)
+        said = self.gateway.cli("message", "pins", *at)
+        bed.check("Pinned messages" in said and BOT in said, said)
+        bed.check(do("unpin", *one) == {"ok": True, "pinned": []}, "unpinned")
+
+        self.alice.say(room, "read me")
+        read = bed.wait_for("the message", lambda: [
+            message for message in do("read", "--limit", "5")["messages"] if message["body"] == "read me"
+        ], 60)
+        bed.check(read[0]["sender"] == self.alice.id and read[0]["timestamp"] > 0, read)
+        bed.check(do("delete", *one) == {"ok": True, "deleted": True}, "deleted")
+        left = [message["eventId"] for message in do("read", "--limit", "50")["messages"]]
+        bed.check(sent not in left, left)
+        poll = do("poll", "--poll-question", "Tea?", "--poll-option", "yes", "--poll-option", "no")
+        seen = lambda: next((e for _, e in self.alice.events if e.get("event_id") == poll["pollId"]), None)
+        content = bed.wait_for("the poll", seen, 60)["content"]
+        bed.check([answer["m.text"] for answer in content["m.poll.start"]["answers"]] == ["yes", "no"], content)
+
+        who = ["--channel", "matrix", "--user-id", self.alice.id]
+        member = self.gateway.json("message", "member", "info", *who)["payload"]["member"]
+        bed.check(member["displayName"] == "alice", member)
+        about = do("channel", "info")["room"]
+        bed.check(about["roomId"] == room and about["memberCount"] == 2, about)
+        said = self.gateway.fails("message", "search", "--channel", "matrix", "--guild-id", "1", "--query", "x")
+        bed.check("Message action search not supported for channel matrix." in said, said)
+
     def burst(self):
         before = len(self.alice.texts(BOT, self.direct))
         began = time.monotonic()
@@ -107,6 +160,7 @@ class Cases:
         report.case("Matrix: an allowlisted room with a mention", self.group)
         report.case("Matrix: a long answer in pieces", self.long_answer)
         report.case("Matrix: message send", self.send)
+        report.case("Matrix: edit, react, read, pin, delete, poll", self.actions)
         report.case("Matrix: a burst of 100", self.burst)
         report.case("Matrix: a restart loses and repeats nothing", self.offset)
         report.case("Matrix: the server is killed and comes back", self.server_restart)

@@ -135,8 +135,27 @@ class Server:
     def sendChatAction(self, _):
         return True
 
-    def setMessageReaction(self, _):
+    def setMessageReaction(self, body):
+        if any(given["emoji"] == "🦀" for given in body["reaction"]):
+            raise Refused(400, "Bad Request: REACTION_INVALID")
         return True
+
+    def deleteMessage(self, body):
+        if body["message_id"] > self.next_message:
+            raise Refused(400, "Bad Request: message to delete not found")
+        return True
+
+    def editMessageText(self, body):
+        return {"message_id": body["message_id"], "chat": {"id": int(body["chat_id"])}, "text": body["text"]}
+
+    def sendPoll(self, body):
+        return {**self.accept(body), "poll": {"id": "poll-1", "options": body["options"]}}
+
+    def sendSticker(self, body):
+        return self.accept(body)
+
+    def createForumTopic(self, body):
+        return {"message_thread_id": 5, "name": body["name"], "icon_color": 7322096}
 
     def getChat(self, body):
         if str(body["chat_id"]).startswith("@nobody"):

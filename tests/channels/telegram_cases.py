@@ -95,6 +95,55 @@ class Cases:
         bed.check(told[:2] == ["Told by hand.", "The word is meanwhile today."], told)
         bed.check(len(told) == 4 and told[3] == "The word is last today.", told)
 
+    def actions(self):
+        """What the service offers beyond sending is done; the rest says so."""
+        at = ["--channel", "telegram", "--target", "777"]
+        sent = self.gateway.json("message", "send", *at, "-m", "to be changed")["payload"]
+        one = [*at, "--message-id", sent["messageId"]]
+        last = lambda method: [body for called, body in self.server.calls if called == method][-1]
+
+        done = self.gateway.json("message", "edit", *one, "-m", "now **bold**")
+        expected = {"ok": True, "messageId": sent["messageId"], "chatId": "777"}
+        bed.check(done["action"] == "edit" and done["payload"] == expected, done)
+        bed.check(last("editMessageText")["text"] == "now <b>bold</b>", last("editMessageText"))
+        done = self.gateway.json("message", "react", *one, "--emoji", "👍")
+        bed.check(done["payload"] == {"ok": True, "added": "👍"}, done)
+        bed.check(last("setMessageReaction")["reaction"] == [{"type": "emoji", "emoji": "👍"}], "the reaction")
+        bed.check("REACTION_INVALID" in self.gateway.fails("message", "react", *one, "--emoji", "🦀"), "no crab")
+        self.gateway.cli("message", "react", *one)
+        bed.check(last("setMessageReaction")["reaction"] == [], "taken away")
+        said = self.gateway.cli("message", "delete", *one)
+        bed.check("✅ delete via Telegram." in said, said)
+        said = self.gateway.fails("message", "delete", *at, "--message-id", "99999999")
+        bed.check("message to delete not found" in said, said)
+
+        options = ["--poll-question", "Lunch?", "--poll-option", "Pizza", "--poll-option", "Sushi"]
+        said = self.gateway.cli("message", "poll", *at, *options, "--poll-duration-seconds", "60", "--poll-public")
+        bed.check("✅ Poll sent via Telegram. Message ID: " in said and "Poll id: poll-1" in said, said)
+        poll = last("sendPoll")
+        bed.check(poll["open_period"] == 60 and poll["is_anonymous"] is False, poll)
+        bed.check(poll["options"] == [{"text": "Pizza"}, {"text": "Sushi"}], poll)
+        said = self.gateway.fails("message", "poll", *at, *options, "--poll-duration-seconds", "4")
+        bed.check("between 5 and 600" in said, said)
+        topic = ["--channel", "telegram", "--target", str(GROUP), "--thread-name", "News"]
+        done = self.gateway.json("message", "thread", "create", *topic)
+        bed.check(done["payload"]["topicId"] == 5 and done["action"] == "topic-create", done)
+        said = self.gateway.fails("message", "sticker", "send", *at, "--sticker-id", "CAAC")
+        bed.check("channels.telegram.actions.sticker" in said, said)
+        said = self.gateway.fails("message", "pin", *one)
+        bed.check("Message action pin not supported for channel telegram." in said, said)
+
+        targets = ["--targets", "777", "403"]
+        sent = self.gateway.json("message", "broadcast", "--channel", "telegram", *targets, "--message", "to all")
+        results = sent["payload"]["results"]
+        bed.check([row["ok"] for row in results] == [True, False], results)
+        bed.check("blocked by the user" in results[1]["error"], results)
+        before = len(self.server.calls)
+        said = self.gateway.cli("message", "edit", *one, "-m", "x", "--dry-run")
+        bed.check(said.strip() == "[dry-run] would run edit via telegram", said)
+        quiet = [body for method, body in self.server.calls[before:] if method == "editMessageText"]
+        bed.check(quiet == [], quiet)
+
     def burst(self):
         """A hundred messages get a hundred answers, in order, once."""
         before = len(self.server.texts())
@@ -156,6 +205,7 @@ class Cases:
         report.case("Telegram: a long answer in pieces", self.long_answer)
         report.case("Telegram: files out and in", self.files)
         report.case("Telegram: the agent writes by itself", self.told)
+        report.case("Telegram: edit, react, delete, poll, topics, broadcast", self.actions)
         report.case("Telegram: a burst of 100", self.burst)
         report.case("Telegram: a restart loses and repeats nothing", self.offset)
         report.case("Telegram: webhook", self.webhook)

@@ -65,13 +65,18 @@ impl ControlTool {
                 "raw": {"type": "string", "description": "The document or the patch, as JSON5"},
                 "baseHash": {"type": "string", "description": "hash of the config.get that the change is based on"}}}),
             Self::Message => json!({"type": "object", "required": ["action"], "properties": {
-                "action": {"type": "string", "enum": ["send"]},
+                "action": {"type": "string", "enum": MESSAGE_ACTIONS},
                 "channel": text, "accountId": text,
                 "target": {"type": "string", "description": "Who or where; the current conversation if absent"},
                 "targets": {"type": "array", "items": {"type": "string"}},
                 "message": text,
                 "media": {"type": "string", "description": "Address or path of a file"},
                 "path": text, "filePath": text, "replyTo": text, "threadId": text,
+                "messageId": {"type": "string", "description": "Which message, for everything but sending"},
+                "emoji": text, "remove": {"type": "boolean"}, "limit": {"type": "number"},
+                "before": text, "after": text, "userId": text, "name": text, "stickerId": text,
+                "pollQuestion": text, "pollMulti": {"type": "boolean"},
+                "pollOption": {"type": "array", "items": {"type": "string"}},
                 "silent": {"type": "boolean"}, "dryRun": {"type": "boolean"}}}),
         }
     }
@@ -95,7 +100,11 @@ impl Tool for ControlTool {
                 "Read or change the configuration of this gateway, or restart it. Read first: a \
                  change needs the hash of what it is based on.",
             ),
-            Self::Message => ("message", "Send a message through a connected channel."),
+            Self::Message => (
+                "message",
+                "Send a message through a connected channel, or react to, edit, delete, pin or \
+                 read messages there. Not every channel can do everything.",
+            ),
         };
         ToolSpec {
             name: name.to_owned(),
@@ -108,7 +117,7 @@ impl Tool for ControlTool {
         match self {
             Self::Cron => "Schedule jobs and reminders",
             Self::Gateway => "Configure or restart this gateway",
-            Self::Message => "Send messages through channels",
+            Self::Message => "Send messages through channels, react, edit, pin",
         }
     }
 
@@ -227,7 +236,7 @@ async fn message(
 ) -> Result<Value, String> {
     let asked = action(arguments);
     if asked != "send" {
-        return Err(unknown(asked, &["send"]));
+        return act(context, plane, asked, arguments).await;
     }
     let here = conversation(context);
     let mut targets: Vec<&str> =
@@ -252,11 +261,15 @@ async fn message(
         ("message", text_argument(arguments, &["message", "caption"])),
         ("mediaUrl", text_argument(arguments, &["media", "path", "filePath"])),
         ("threadId", text_argument(arguments, &["threadId"])),
+        ("replyToId", text_argument(arguments, &["replyTo"])),
         ("sessionKey", context.session_key.as_ref().map(SessionKey::as_str)),
     ] {
         if let Some(value) = value {
             base[field] = value.into();
         }
+    }
+    if arguments["silent"].as_bool() == Some(true) {
+        base["silent"] = true.into();
     }
     if base.get("message").is_none() && base.get("mediaUrl").is_none() {
         return Err("Missing required parameter: message".to_owned());
@@ -276,6 +289,54 @@ async fn message(
         }
     }
     Ok(if sent.len() == 1 { sent.remove(0) } else { json!({"ok": true, "results": sent}) })
+}
+
+/// What the tool can do with messages; which of it a network has is known there.
+const MESSAGE_ACTIONS: [&str; 14] = [
+    "send",
+    "react",
+    "reactions",
+    "read",
+    "edit",
+    "delete",
+    "pin",
+    "unpin",
+    "list-pins",
+    "poll",
+    "sticker",
+    "member-info",
+    "channel-info",
+    "topic-create",
+];
+
+/// Something other than sending, in the conversation of this run unless another
+/// place is named.
+async fn act(
+    context: &ToolContext,
+    plane: &dyn ControlPlane,
+    asked: &str,
+    arguments: &Value,
+) -> Result<Value, String> {
+    if !MESSAGE_ACTIONS.contains(&asked) {
+        return Err(unknown(asked, &MESSAGE_ACTIONS));
+    }
+    let here = conversation(context);
+    let mut params = arguments.clone();
+    let named = ["target", "to"].iter().any(|key| text_argument(arguments, &[key]).is_some());
+    let channel = text_argument(arguments, &["channel"]).or_else(|| here["channel"].as_str());
+    let same_channel = channel == here["channel"].as_str();
+    if !named && same_channel {
+        params["to"] = here["to"].clone();
+    }
+    let account = text_argument(arguments, &["accountId"])
+        .or_else(|| here["accountId"].as_str().filter(|_| same_channel));
+    let mut call = json!({"action": asked, "params": params, "idempotencyKey": uuid()});
+    for (field, value) in [("channel", channel), ("accountId", account)] {
+        if let Some(value) = value {
+            call[field] = value.into();
+        }
+    }
+    plane.call("message.action", call).await
 }
 
 /// Whether a target is where the run's message came from. Targets may carry

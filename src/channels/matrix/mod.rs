@@ -1,5 +1,6 @@
 //! Matrix: a user of a home server in unencrypted rooms.
 
+mod actions;
 mod api;
 mod inbound;
 mod settings;
@@ -15,6 +16,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 
+use crate::channels::action::{Action, ActionError};
 use crate::channels::channel::{
     Account, AccountSpec, Capabilities, Fault, Kind, Place, Resolved, SendError,
 };
@@ -301,6 +303,10 @@ impl Account for Matrix {
             facts.insert("userId".into(), who.user.into());
         }
         facts
+    }
+
+    fn act<'a>(&'a self, action: Action<'a>) -> BoxFuture<'a, Result<Value, ActionError>> {
+        Box::pin(self.do_action(action))
     }
 
     fn typing<'a>(&'a self, at: Place<'a>) -> BoxFuture<'a, ()> {

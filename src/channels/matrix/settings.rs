@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 
 use crate::base::secret::Secret;
+use crate::channels::action::Gates;
 use crate::channels::channel::AccountSpec;
 
 #[derive(Debug, Clone)]
@@ -15,6 +16,7 @@ pub(super) struct Settings {
     pub(super) device_name: String,
     pub(super) auto_join: AutoJoin,
     pub(super) thread_replies: bool,
+    pub(super) gates: Gates,
     /// Where the credentials are configured, for messages.
     pub(super) path: String,
 }
@@ -59,6 +61,7 @@ impl Settings {
             login: login(spec)?,
             device_name: spec.text("deviceName").unwrap_or("OpenClaw Gateway").to_owned(),
             auto_join: auto_join(&spec.settings),
+            gates: Gates::of(&spec.settings),
             thread_replies: spec.settings["threadReplies"] != "off",
             path: spec.path_of("accessToken"),
         })

@@ -1,5 +1,6 @@
 //! Telegram: a bot over the Bot API, by long polling or webhook.
 
+mod actions;
 mod api;
 mod inbound;
 mod offset;
@@ -14,6 +15,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout};
 
+use crate::channels::action::{Action, ActionError};
 use crate::channels::channel::{
     Account, AccountSpec, Capabilities, Fault, Kind, Place, Resolved, SendError,
 };
@@ -276,6 +278,10 @@ impl Account for Telegram {
             "tokenSource": self.settings.token_source, "tokenStatus": "available", "mode": mode,
         });
         facts.as_object().cloned().unwrap_or_default()
+    }
+
+    fn act<'a>(&'a self, action: Action<'a>) -> BoxFuture<'a, Result<Value, ActionError>> {
+        Box::pin(self.do_action(action))
     }
 
     fn typing<'a>(&'a self, at: Place<'a>) -> BoxFuture<'a, ()> {

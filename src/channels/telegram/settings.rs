@@ -1,6 +1,7 @@
 //! What a Telegram account is configured with.
 
 use crate::base::secret::Secret;
+use crate::channels::action::Gates;
 use crate::channels::channel::AccountSpec;
 use crate::channels::telegram::api;
 use crate::profile::paths;
@@ -17,6 +18,7 @@ pub(super) struct Settings {
     pub(super) token_source: &'static str,
     pub(super) webhook: Option<Webhook>,
     pub(super) link_preview: bool,
+    pub(super) gates: Gates,
     /// Where the token is configured, for messages.
     pub(super) path: String,
 }
@@ -43,6 +45,7 @@ impl Settings {
             token,
             token_source,
             webhook: webhook(spec)?,
+            gates: Gates::of(&spec.settings),
             link_preview: spec.settings["linkPreview"] != false,
             path: spec.path_of("botToken"),
         })

@@ -19,6 +19,7 @@ pub mod look;
 pub mod manage;
 pub mod mcp;
 pub mod memory;
+pub mod message;
 pub mod models;
 pub mod network;
 pub mod node_media;
@@ -81,7 +82,7 @@ pub enum Command {
     /// Let strangers on chat networks in
     Pairing(channels::PairingArgs),
     /// Send messages on chat networks
-    Message(channels::MessageArgs),
+    Message(message::MessageArgs),
     /// Look after scheduled jobs
     Cron(Box<manage::CronArgs>),
     /// Look after the programs that agents may run
@@ -149,29 +150,6 @@ pub enum Command {
 
 /// Commands of the reference that this release does not have yet, as typed.
 pub const LATER: &[&str] = &[
-    "message ban",
-    "message broadcast",
-    "message channel",
-    "message delete",
-    "message edit",
-    "message emoji",
-    "message event",
-    "message kick",
-    "message member",
-    "message permissions",
-    "message pin",
-    "message pins",
-    "message poll",
-    "message react",
-    "message reactions",
-    "message read",
-    "message role",
-    "message search",
-    "message sticker",
-    "message thread",
-    "message timeout",
-    "message unpin",
-    "message voice",
     "models scan",
     "skills install",
     "skills search",
@@ -201,7 +179,9 @@ fn with_habits(command: clap::Command) -> clap::Command {
         .args_override_self(true)
         .disable_help_subcommand(false)
         .mut_args(|arg: Arg| {
-            if arg.get_action().takes_values() && !arg.is_positional() {
+            // A list of values ends where the next option begins.
+            let is_list = arg.get_num_args().is_some_and(|count| count.max_values() > 1);
+            if arg.get_action().takes_values() && !arg.is_positional() && !is_list {
                 arg.allow_hyphen_values(true)
             } else {
                 arg

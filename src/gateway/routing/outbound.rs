@@ -44,6 +44,25 @@ pub fn destination(
     account: Option<&str>,
     to: Option<&str>,
 ) -> Result<Destination, String> {
+    let row = account_row(state, channel, account)?;
+    let channel = row.kind.id;
+    let to = to.map(str::trim).filter(|to| !to.is_empty());
+    let to = to.ok_or_else(|| format!("a target is required to send on {channel}"))?;
+    Ok(Destination {
+        channel: channel.to_owned(),
+        account: row.id,
+        to: to.to_owned(),
+        thread: None,
+    })
+}
+
+/// Finds the account that is named, or the one that is meant where nothing is;
+/// it can be used.
+pub fn account_row(
+    state: &State,
+    channel: Option<&str>,
+    account: Option<&str>,
+) -> Result<manager::Row, String> {
     let rows = state.channels.rows();
     let named = channel.map(str::trim).filter(|channel| !channel.is_empty());
     let channel =
@@ -58,20 +77,20 @@ pub fn destination(
             format!("channel {channel} is not configured; set channels.{channel}")
         })?,
     };
-    let Some(row) = of_channel().find(|row| row.id == account) else {
+    let is_it = |row: &manager::Row| row.kind.id == channel && row.id == account;
+    let Some(at) = rows.iter().position(is_it) else {
         let known: Vec<&str> = of_channel().map(|row| row.id.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(format!(
             "channel {channel} has no account \"{account}\" (configured: {known})"
         ));
     };
+    let row = &rows[at];
     if !row.is_configured() || !row.enabled {
         let why = row.status.known().last_error.unwrap_or_else(|| "disabled".to_owned());
         return Err(format!("channel {channel} account {account} cannot send: {why}"));
     }
-    let to = to.map(str::trim).filter(|to| !to.is_empty());
-    let to = to.ok_or_else(|| format!("a target is required to send on {channel}"))?;
-    Ok(Destination { channel, account, to: to.to_owned(), thread: None })
+    Ok(rows.into_iter().nth(at).unwrap_or_else(|| unreachable!("it was found there")))
 }
 
 /// The one channel that is configured.

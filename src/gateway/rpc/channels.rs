@@ -3,13 +3,13 @@
 //! A network that this gateway does not speak is listed with that reason, and
 //! what needs it is refused.
 
-use std::future::ready;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::channels::action::{Action, ActionError, needs_chat};
 use crate::channels::message::Payload;
-use crate::channels::{kind, kinds};
+use crate::channels::{Outbound, kind};
 use crate::gateway::State;
 use crate::gateway::limits::Seen;
 use crate::gateway::routing::outbound::{self, Destination, destination, is_channel};
@@ -21,7 +21,7 @@ pub(crate) const METHODS: &[Method] = &[
     Method { name: "channels.status", run: |call| Box::pin(status(call)) },
     Method { name: "channels.logout", run: |call| Box::pin(logout(call)) },
     Method { name: "send", run: |call| Box::pin(send(call)) },
-    Method { name: "poll", run: |call| Box::pin(ready(poll(&call))) },
+    Method { name: "poll", run: |call| Box::pin(poll(call)) },
 ];
 
 /// Part of the wire contract: clients show it beside the channel.
@@ -235,17 +235,26 @@ async fn logout(call: Call) -> Reply {
 
 /// `send`: once it is accepted, the message survives a crash.
 async fn send(call: Call) -> Reply {
+    once(&call, "send", send_once).await
+}
+
+/// Does the work of an idempotency key once; a repeat gets the same answer.
+async fn once(
+    call: &Call,
+    method: &'static str,
+    work: impl AsyncFnOnce(&Call, &str) -> Reply,
+) -> Reply {
     let key = call.text("idempotencyKey").unwrap_or_default().to_owned();
     let dedupe = &call.state.dedupe;
     loop {
-        match dedupe.claim("send", &key, call.now()) {
+        match dedupe.claim(method, &key, call.now()) {
             Seen::Never => break,
             Seen::Done(reply) => return reply,
             Seen::Running(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
-    let reply = send_once(&call, &key).await;
-    dedupe.finish("send", &key, reply.clone(), call.now());
+    let reply = work(call, &key).await;
+    dedupe.finish(method, &key, reply.clone(), call.now());
     reply
 }
 
@@ -275,7 +284,12 @@ async fn send_once(call: &Call, key: &str) -> Reply {
     })?;
     let place = Destination { thread: text(params, "threadId").map(str::to_owned), ..place };
     let (channel, account) = (place.channel.clone(), place.account.clone());
-    let receipt = outbound::send(&call.state, place.message(vec![payload])).await;
+    let outbound = Outbound {
+        reply_to: text(params, "replyToId").map(str::to_owned),
+        silent: flag(params, "silent") == Some(true),
+        ..place.message(vec![payload])
+    };
+    let receipt = outbound::send(&call.state, outbound).await;
     let receipt = receipt.map_err(|err| ErrorShape::unavailable(format!("Error: {err}")))?;
     let id = receipt.id.clone();
     let mut result =
@@ -299,19 +313,88 @@ async fn send_once(call: &Call, key: &str) -> Reply {
     }
 }
 
-fn poll(call: &Call) -> Reply {
-    let channel = call.text("channel").map(str::to_owned);
-    let only = || {
-        let rows = call.state.channels.rows();
-        let mut ids: Vec<&str> = kinds().iter().map(|kind| kind.id).collect();
-        ids.retain(|id| rows.iter().any(|row| row.kind.id == *id));
-        (ids.len() == 1).then(|| ids[0].to_owned())
+/// `message.action`: what can be done with messages beyond sending them.
+pub(crate) async fn act(call: Call) -> Reply {
+    once(&call, "message.action", act_once).await
+}
+
+async fn act_once(call: &Call, _: &str) -> Reply {
+    let name = call.text("action").unwrap_or_default();
+    let nothing = Value::Null;
+    let params = call.params.get("params").unwrap_or(&nothing);
+    let named = |key: &str| call.text(key).or_else(|| text(params, key));
+    let to = text(params, "to").or_else(|| text(params, "target"));
+    let fields = params.as_object().cloned().unwrap_or_default();
+    let action = Action { name, to: to.unwrap_or_default(), params: &fields };
+    if action.to.is_empty() && needs_chat(name) {
+        return Err(ErrorShape::invalid(format!("Error: Action {name} requires a target.")));
+    }
+    let (channel, done) = perform(call, named("channel"), named("accountId"), action).await?;
+    done.map_err(|err| match err {
+        ActionError::Unsupported => ErrorShape::invalid(format!(
+            "Error: Message action {name} not supported for channel {channel}."
+        )),
+        ActionError::Failed(why) => ErrorShape::unavailable(format!("Error: {why}")),
+    })
+}
+
+/// Has an account do something: the channel's name, and what came of it.
+async fn perform(
+    call: &Call,
+    channel: Option<&str>,
+    account: Option<&str>,
+    action: Action<'_>,
+) -> Result<(&'static str, Result<Value, ActionError>), ErrorShape> {
+    let invalid = |why: String| ErrorShape::invalid(format!("Error: {why}"));
+    let row = outbound::account_row(&call.state, channel, account).map_err(invalid)?;
+    let channel = row.kind.id;
+    let Some(handle) = call.state.channels.account(channel, &row.id) else {
+        return Err(invalid(format!("channel {channel} account {} cannot be used", row.id)));
     };
-    Err(ErrorShape::invalid(match channel.or_else(only) {
-        Some(channel) if kind(&channel).is_some() => format!("unsupported poll channel: {channel}"),
-        Some(channel) => format!("unsupported channel: {channel}"),
-        None => "Error: Channel is required (no configured channels detected).".to_owned(),
-    }))
+    Ok((channel, handle.account.act(action).await))
+}
+
+async fn poll(call: Call) -> Reply {
+    once(&call, "poll", poll_once).await
+}
+
+async fn poll_once(call: &Call, key: &str) -> Reply {
+    let params = &call.params;
+    let mut fields = Map::new();
+    for (from, into) in [
+        ("question", "pollQuestion"),
+        ("options", "pollOption"),
+        ("durationSeconds", "pollDurationSeconds"),
+        ("durationHours", "pollDurationHours"),
+        ("silent", "silent"),
+        ("threadId", "threadId"),
+    ] {
+        if let Some(value) = params.get(from) {
+            fields.insert(into.to_owned(), value.clone());
+        }
+    }
+    let several = uint(params, "maxSelections").is_some_and(|most| most > 1);
+    fields.insert("pollMulti".to_owned(), several.into());
+    fields.insert("pollPublic".to_owned(), (flag(params, "isAnonymous") == Some(false)).into());
+    let to = text(params, "to").unwrap_or_default();
+    let action = Action { name: "poll", to, params: &fields };
+    let asked = text(params, "channel");
+    if let Some(channel) = asked.filter(|channel| kind(&channel.to_lowercase()).is_none()) {
+        return Err(ErrorShape::invalid(format!("unsupported channel: {channel}")));
+    }
+    let (channel, done) = perform(call, asked, text(params, "accountId"), action).await?;
+    let mut answer = done.map_err(|err| match err {
+        ActionError::Unsupported => {
+            ErrorShape::invalid(format!("unsupported poll channel: {channel}"))
+        }
+        ActionError::Failed(why) => ErrorShape::unavailable(format!("Error: {why}")),
+    })?;
+    if let Some(fields) = answer.as_object_mut() {
+        fields.shift_remove("ok");
+    }
+    answer["runId"] = key.into();
+    answer["channel"] = channel.into();
+    Ok(answer)
 }
 
 #[cfg(test)]

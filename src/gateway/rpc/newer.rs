@@ -13,13 +13,14 @@ use crate::agents::sessions::{HistoryParams, ListParams};
 use crate::base::id::SessionKey;
 use crate::gateway::approvals::{Desk, Ticket};
 use crate::gateway::rpc::params::text;
-use crate::gateway::rpc::{Call, Method, Reply, cron, tools};
+use crate::gateway::rpc::{Call, Method, Reply, channels, cron, tools};
 use crate::protocol::error::ErrorShape;
 
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "chat.startup", run: |call| Box::pin(chat_startup(call)) },
     Method { name: "chat.metadata", run: |call| Box::pin(chat_metadata(call)) },
     Method { name: "cron.get", run: |call| Box::pin(cron::get(call)) },
+    Method { name: "message.action", run: |call| Box::pin(channels::act(call)) },
     Method { name: "sessions.describe", run: |call| Box::pin(describe(call)) },
     Method {
         name: "exec.approval.list",

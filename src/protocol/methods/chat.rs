@@ -42,6 +42,13 @@ static POLL: Shape = Shape::Object(&[
     may("accountId", STR),
     need("idempotencyKey", STR1),
 ]);
+static MESSAGE_ACTION: Shape = Shape::Object(&[
+    need("action", STR1),
+    need("params", Shape::Map(&Shape::Any)),
+    may("channel", STR),
+    may("accountId", STR),
+    need("idempotencyKey", STR1),
+]);
 static SEND: Shape = Shape::Object(&[
     need("to", STR1),
     may("message", STR),
@@ -52,6 +59,8 @@ static SEND: Shape = Shape::Object(&[
     may("accountId", STR),
     may("agentId", STR),
     may("threadId", STR),
+    may("replyToId", STR),
+    may("silent", Shape::Bool),
     may("sessionKey", STR),
     need("idempotencyKey", STR1),
 ]);
@@ -63,6 +72,7 @@ pub(super) fn params(method: &str) -> Option<&'static Shape> {
         "chat.history" | "chat.startup" => &CHAT_HISTORY,
         "chat.inject" => &CHAT_INJECT,
         "chat.send" => &CHAT_SEND,
+        "message.action" => &MESSAGE_ACTION,
         "poll" => &POLL,
         "send" => &SEND,
         _ => return None,
