@@ -10,7 +10,6 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::base::backoff::Backoff;
-use crate::base::clock;
 use crate::channels::Channels;
 use crate::channels::channel::Fault;
 use crate::channels::link::Link;
@@ -151,7 +150,7 @@ fn ailment(status: &Status, stale_ms: u64, now: u64) -> Option<&'static str> {
 /// The channels with an account that should be connected and is not; silence
 /// alone does not count.
 pub(super) fn failing(channels: &Channels) -> Vec<&'static str> {
-    let now = clock::now_ms();
+    let now = channels.now_ms();
     let rows = channels.rows().into_iter().filter(|row| row.enabled && row.is_configured());
     let mut failing: Vec<&'static str> =
         rows.filter(|row| ailment(&row.status, 0, now).is_some()).map(|row| row.kind.id).collect();
@@ -186,7 +185,7 @@ pub(super) async fn watch_health(channels: Channels, live: Live, stop: Cancellat
             if handle.setting("healthMonitor")["enabled"] == false {
                 continue;
             }
-            let now = clock::now_ms();
+            let now = channels.now_ms();
             if let Some(reason) = ailment(&handle.status, stale_ms, now) {
                 ring(handle, reason, now, most);
             }

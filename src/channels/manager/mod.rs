@@ -238,6 +238,10 @@ impl Channels {
         Row { kind, id, enabled, status, made_of, handle }
     }
 
+    pub(super) fn now_ms(&self) -> u64 {
+        self.0.deps.clock.now_ms()
+    }
+
     /// Every configured account, by channel and id.
     pub fn rows(&self) -> Vec<Row> {
         self.0.roster.lock().values().cloned().collect()
@@ -431,3 +435,6 @@ fn merged(section: &Value, account: &str) -> Value {
     }
     Value::Object(settings)
 }
+
+#[cfg(test)]
+mod tests;
