@@ -149,12 +149,7 @@ pub enum Command {
 }
 
 /// Commands of the reference that this release does not have yet, as typed.
-pub const LATER: &[&str] = &[
-    "models scan",
-    "skills install",
-    "skills search",
-    "skills update",
-];
+pub const LATER: &[&str] = &["models scan", "skills install", "skills search", "skills update"];
 
 /// The command of [`LATER`] that `args` names.
 pub fn later(args: &[String]) -> Option<&'static str> {
