@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -217,6 +218,44 @@ async fn cases_31_to_35_a_plan_moves_secrets_and_leaves_nothing_behind() {
         (code, text.trim_end()),
         (1, "Error: secrets configure requires an interactive TTY.")
     );
+}
+
+#[tokio::test]
+async fn configure_shows_what_it_would_do_before_it_asks() {
+    let desk = Desk::new(&json!({
+        "gateway": {"mode": "local", "auth": {"mode": "token", "token": "tok-plain"}},
+        "models": {"providers": {
+            "openai": {"baseUrl": "http://h/v1", "models": [], "apiKey": "sk-plain-openai"},
+        }},
+    }));
+    // A provider and no further one; then the secrets, of which one is moved; go.
+    let answers = "env env - keep env env OPENAI_API_KEY y".replace('-', "");
+    let answers: Vec<&str> = answers.split(' ').collect();
+    let (code, text) = on_a_terminal(&desk, "secrets configure", &answers).await;
+    assert_eq!(code, 0, "{text}");
+    let preflight = text.find("Preflight: changed=true").expect(&text);
+    let question = text.find("Apply this plan now?").expect(&text);
+    assert!(preflight < question, "{text}");
+    assert!(!text.contains("sk-plain-openai"), "{text}");
+    let written: Value = serde_json::from_str(&desk.read(".openclaw/openclaw.json")).unwrap();
+    let moved = &written["models"]["providers"]["openai"]["apiKey"];
+    assert_eq!(moved["id"], "OPENAI_API_KEY", "{text}");
+}
+
+/// Runs a command on a terminal of its own, with one line per answer.
+async fn on_a_terminal(desk: &Desk, args: &str, answers: &[&str]) -> (i32, String) {
+    use tokio::io::AsyncWriteExt as _;
+
+    let line = format!("{} {args}", env!("CARGO_BIN_EXE_openclaw"));
+    let mut script = tokio::process::Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env("OPENAI_API_KEY", "sk-plain-openai");
+    script.env("HOME", desk.home.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = script.spawn().unwrap();
+    let mut input = running.stdin.take().unwrap();
+    input.write_all(format!("{}\n", answers.join("\n")).as_bytes()).await.unwrap();
+    let output = running.wait_with_output().await.unwrap();
+    drop(input);
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[tokio::test]

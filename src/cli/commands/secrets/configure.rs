@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::ui::desk::Desk;
 use crate::cli::ui::{self, CommandResult, Failure, Outcome};
 use crate::config::Snapshot;
-use crate::secrets::apply::Mode;
+use crate::secrets::apply::{Applied, Mode};
 use crate::secrets::plan::{self, Options, Plan, Target};
 use crate::secrets::{Source, reference, stores, targets};
 
@@ -34,41 +34,40 @@ pub(super) fn run(context: &Context, args: &ConfigureArgs) -> CommandResult {
         std::fs::write(file, text)
             .map_err(|err| Failure::new(format!("Error: {}: {err}", file.display())))?;
     }
-    let mut outcome = Outcome::default();
-    if args.json {
-        outcome.say(ui::json(&json!({"plan": plan, "preflight": preflight})));
+    // Shown before the question: it is what the answer is about.
+    context.ui.out(&if args.json {
+        ui::json(&json!({"plan": plan, "preflight": preflight}))
     } else {
-        outcome.say(format!(
-            "Preflight: changed={}, files={}, warnings={}.",
-            preflight.changed,
-            preflight.changed_files.len(),
-            preflight.warning_count
-        ));
-        for warning in &preflight.warnings {
-            outcome.say(format!("- warning: {warning}"));
-        }
-        outcome.say(format!(
-            "Plan: targets={}, providerUpserts={}, providerDeletes={}.",
-            plan.targets.len(),
-            plan.provider_upserts.len(),
-            plan.provider_deletes.len()
-        ));
-        if let Some(file) = &args.plan_out {
-            outcome.say(format!("Plan written to {}", file.display()));
-        }
-    }
+        summary(&plan, &preflight, args)
+    })?;
     let go = args.apply || (!args.json && desk.confirm("Apply this plan now?")?);
     let sure = || "Migrated values cannot be brought back by this command. Go on?";
     if !go {
-        return Ok(outcome);
+        return Ok(Outcome::default());
     }
     if args.apply && !args.yes && !args.json && !desk.confirm(sure())? {
-        outcome.say("Apply cancelled.");
-        return Ok(outcome);
+        return Ok(Outcome::text("Apply cancelled."));
     }
     let applied = execute(context, &plan, &places, Mode::Write, args.allow_exec)?;
-    outcome.say(if args.json { ui::json(&applied) } else { said(&applied) });
-    Ok(outcome)
+    Ok(Outcome::text(if args.json { ui::json(&applied) } else { said(&applied) }))
+}
+
+fn summary(plan: &Plan, preflight: &Applied, args: &ConfigureArgs) -> String {
+    let mut lines = vec![format!(
+        "Preflight: changed={}, files={}, warnings={}.",
+        preflight.changed,
+        preflight.changed_files.len(),
+        preflight.warning_count
+    )];
+    lines.extend(preflight.warnings.iter().map(|warning| format!("- warning: {warning}")));
+    lines.push(format!(
+        "Plan: targets={}, providerUpserts={}, providerDeletes={}.",
+        plan.targets.len(),
+        plan.provider_upserts.len(),
+        plan.provider_deletes.len()
+    ));
+    lines.extend(args.plan_out.as_ref().map(|file| format!("Plan written to {}", file.display())));
+    lines.join("\n")
 }
 
 /// A secret in clear that a plan could move.
