@@ -32,7 +32,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// When clients may try again, in seconds.
 const RETRY_AFTER_SECS: u64 = 5;
 /// How often the watched files are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Even without a change the start is tried again after this long, because not
 /// every cause is a file.
 const RETRY_EVERY: Duration = Duration::from_secs(60);

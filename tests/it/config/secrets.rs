@@ -468,10 +468,15 @@ async fn cases_19_to_25_a_running_gateway() {
     );
     assert!(!shown.to_string().contains("/key\"") && !shown.to_string().contains(TOKEN), "41");
     // 42: a hidden id does not move to another provider.
-    let mut moved = shown["parsed"].clone();
-    moved["models"]["providers"]["z"]["apiKey"]["provider"] = json!("other");
-    let refused = client
-        .call("config.set", json!({"raw": moved.to_string(), "baseHash": shown["hash"]}))
-        .await;
-    assert_eq!(refused["ok"], false, "42: {refused}");
+    let file = fs::read(&gateway.state.paths.config).unwrap();
+    let moved = json!({"models": {"providers": {"z": {"apiKey":
+        {"source": "file", "provider": "other", "id": "__OPENCLAW_REDACTED__"}}}}});
+    let mut whole = shown["parsed"].clone();
+    whole["models"]["providers"]["z"]["apiKey"]["provider"] = json!("other");
+    for (method, raw) in [("config.set", whole), ("config.patch", moved)] {
+        let params = json!({"raw": raw.to_string(), "baseHash": shown["hash"]});
+        let refused = client.call(method, params).await;
+        assert_eq!(refused["ok"], false, "42: {method}: {refused}");
+        assert_eq!(fs::read(&gateway.state.paths.config).unwrap(), file, "42: {method}");
+    }
 }
