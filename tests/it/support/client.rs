@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::http::HeaderName;
 use super::program::TOKEN;
 
 /// How long an answer may take on a busy machine.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// The five scopes that the official command line asks for.
 pub const ALL_SCOPES: [&str; 5] =
