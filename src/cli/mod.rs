@@ -53,9 +53,6 @@ pub fn version_line() -> String {
 }
 
 fn run(context: &Context, root: &Root) -> CommandResult {
-    if let Some(command) = args::later(&root.rest) {
-        return Err(commands::not_yet(command));
-    }
     if let Some((command, instead)) = args::elsewhere::elsewhere(&root.rest) {
         return Err(Failure::new(format!(
             "openclaw {command} is not part of this gateway: {instead}"

@@ -5,6 +5,7 @@
 
 pub mod hooks;
 pub mod manifest;
+pub mod package;
 
 use std::fs;
 use std::path::{Path, PathBuf};

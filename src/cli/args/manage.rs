@@ -227,6 +227,48 @@ pub enum SkillsCommand {
     Info(SkillInfoArgs),
     /// Show which skills are ready and what the others lack
     Check(RpcOnly),
+    /// Search skills on `ClawHub`
+    Search(SkillsSearchArgs),
+    /// Install a skill from `ClawHub` into the default agent's workspace
+    Install(SkillsInstallArgs),
+    /// Update skills that came from `ClawHub`
+    Update(SkillsUpdateArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SkillsSearchArgs {
+    /// Words to look for; everything if left out
+    #[arg(value_name = "query")]
+    pub query: Vec<String>,
+    /// Show at most so many
+    #[arg(long, value_name = "n")]
+    pub limit: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SkillsInstallArgs {
+    /// Name of the skill on `ClawHub`
+    #[arg(value_name = "slug")]
+    pub slug: String,
+    /// A version other than the latest
+    #[arg(long, value_name = "version")]
+    pub version: Option<String>,
+    /// Replace a skill of the workspace
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SkillsUpdateArgs {
+    /// Name of the skill on `ClawHub`
+    #[arg(value_name = "slug")]
+    pub slug: Option<String>,
+    /// All that came from there
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Clone, Args)]

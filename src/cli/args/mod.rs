@@ -148,14 +148,6 @@ pub enum Command {
     Reload(shell::ReloadArgs),
 }
 
-/// Commands of the reference that this release does not have yet, as typed.
-pub const LATER: &[&str] = &["models scan", "skills install", "skills search", "skills update"];
-
-/// The command of [`LATER`] that `args` names.
-pub fn later(args: &[String]) -> Option<&'static str> {
-    LATER.iter().copied().find(|later| names(args, later))
-}
-
 /// Whether the words before the first option begin with `command`.
 fn names(args: &[String], command: &str) -> bool {
     let mut words = args.iter().take_while(|arg| !arg.starts_with('-'));
@@ -195,10 +187,9 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_both_there_and_missing() {
+    fn no_command_is_both_here_and_elsewhere() {
         let tree = tree();
-        let elsewhere = elsewhere::ELSEWHERE.iter().map(|(command, _)| command);
-        for path in LATER.iter().chain(elsewhere) {
+        for (path, _) in elsewhere::ELSEWHERE {
             let mut command = Some(&tree);
             for word in path.split(' ') {
                 command = command.and_then(|command| command.find_subcommand(word));
@@ -208,11 +199,9 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_command_is_found_behind_its_group() {
+    fn a_command_of_the_node_program_is_known_by_its_words() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(later(&words("models scan --json")), Some("models scan"));
         assert_eq!(elsewhere::elsewhere(&words("tui --deliver")).unwrap().0, "tui");
         assert_eq!(elsewhere::elsewhere(&words("nodes list")), None);
-        assert_eq!(later(&words("gateway status")), None);
     }
 }

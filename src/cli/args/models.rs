@@ -35,6 +35,48 @@ pub enum ModelsCommand {
     ImageFallbacks(FallbacksArgs),
     /// Look after stored credentials
     Auth(AuthArgs),
+    /// Try the free models of `OpenRouter`, and let the best answer when the first cannot
+    Scan(ScanArgs),
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct ScanArgs {
+    /// Least size, in billions of parameters
+    #[arg(long, value_name = "b")]
+    pub min_params: Option<String>,
+    /// Greatest age, in days
+    #[arg(long, value_name = "days")]
+    pub max_age_days: Option<String>,
+    /// Only models of one vendor
+    #[arg(long, value_name = "name")]
+    pub provider: Option<String>,
+    /// Choose at most so many
+    #[arg(long, value_name = "n", default_value = "6")]
+    pub max_candidates: String,
+    /// Longest wait for one answer, in milliseconds
+    #[arg(long, value_name = "ms", default_value = "12000")]
+    pub timeout: String,
+    /// Ask so many at a time
+    #[arg(long, value_name = "n", default_value = "3")]
+    pub concurrency: String,
+    /// Only list them, without asking any
+    #[arg(long)]
+    pub no_probe: bool,
+    /// Take the choice without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// The same
+    #[arg(long)]
+    pub no_input: bool,
+    /// Let the first of them answer from now on
+    #[arg(long)]
+    pub set_default: bool,
+    /// Let the first that sees images look at images from now on
+    #[arg(long)]
+    pub set_image: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 
 use crate::base::id::{self, SessionKey};
 use crate::cli::args::chat::AgentArgs;
-use crate::cli::commands::not_yet;
 use crate::cli::context::Context;
 use crate::cli::link::Link;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
@@ -20,7 +19,11 @@ const SLACK: Duration = Duration::from_secs(30);
 
 pub fn run(context: &Context, args: &AgentArgs) -> CommandResult {
     if args.local {
-        return Err(not_yet("agent --local"));
+        return Err(Failure::with_code(
+            "openclaw agent --local is not part of this gateway: turns run inside the gateway, so \
+             start one (openclaw gateway run; openclaw --dev gateway for a try)",
+            2,
+        ));
     }
     let seconds = seconds(context, args.timeout.as_deref())?;
     let params = params(args, seconds, context)?;

@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod gateway_status;
 pub mod health;
 mod hooks;
+mod hub;
 pub mod jobs;
 pub mod kept;
 pub mod logs;
@@ -30,6 +31,7 @@ mod memory;
 pub mod message;
 pub mod model_auth;
 pub mod model_keys;
+mod model_scan;
 pub mod models;
 pub mod nodes;
 mod onboard;
@@ -202,9 +204,4 @@ fn heed(command: &Command) -> Heed {
         },
         _ => Heed::Stop,
     }
-}
-
-/// A command that a later release brings.
-pub fn not_yet(command: &str) -> Failure {
-    Failure::with_code(format!("openclaw {command} is not available yet in this gateway"), 2)
 }

@@ -14,6 +14,7 @@ use crate::cli::args::models::{ListArgs, ModelsArgs, ModelsCommand, StatusArgs};
 use crate::cli::commands::choose;
 use crate::cli::commands::model_auth;
 use crate::cli::commands::model_keys::{self, Counts, Health, Resting};
+use crate::cli::commands::model_scan;
 use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
@@ -52,6 +53,7 @@ pub fn run(context: &Context, args: &ModelsArgs) -> CommandResult {
         Some(ModelsCommand::Auth(args)) => {
             return model_auth::run(context, agent, &lookup.agent_dir(), &args.command);
         }
+        Some(ModelsCommand::Scan(args)) => return model_scan::run(context, &lookup, args),
         Some(ModelsCommand::List(args)) => list(&lookup, args),
         Some(ModelsCommand::Status(args)) => status(context, &lookup, args),
         None => status(

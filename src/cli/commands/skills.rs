@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::args::manage::{SkillsCommand, SkillsListArgs};
 use crate::cli::args::rpc::Rpc;
 use crate::cli::commands::call::call_or_fail;
+use crate::cli::commands::hub;
 use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Outcome};
@@ -20,6 +21,9 @@ pub fn run(context: &Context, command: &SkillsCommand) -> CommandResult {
             let found = skills["skills"].as_array().into_iter().flatten().find(wanted);
             Ok(info(context, &args.name, found, args.rpc.json))
         }
+        SkillsCommand::Search(args) => hub::search(context, args),
+        SkillsCommand::Install(args) => hub::install(context, args),
+        SkillsCommand::Update(args) => hub::update(context, args),
         SkillsCommand::Check(args) => {
             let summary = summary(&ask(context, &args.rpc)?);
             Ok(if args.rpc.json {

@@ -4,6 +4,7 @@
 mod answers;
 mod config;
 mod doctor;
+mod hub;
 mod kept;
 mod nodes;
 mod onboard;

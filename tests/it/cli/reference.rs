@@ -40,10 +40,6 @@ fn render() -> String {
     for (command, instead) in args::elsewhere::ELSEWHERE {
         writeln!(page, "- `openclaw {command}`: {instead}.").unwrap();
     }
-    page.push_str("\n## Not available yet\n\n");
-    for command in args::LATER {
-        writeln!(page, "- `openclaw {command}`").unwrap();
-    }
     page
 }
 

@@ -36,7 +36,12 @@ async fn bad_root_flags_exit_with_2_and_bad_commands_with_1() {
         (&["bogus"], 1, "error: unknown command 'bogus'\n(Did you mean logs?)\n"),
         (&["health", "--bogus"], 1, "error: unknown option '--bogus'\n"),
         (&["agent"], 1, "error: required option '-m, --message <text>' not specified\n"),
-        (&["models", "scan"], 2, "openclaw models scan is not available yet in this gateway\n"),
+        (
+            &["acp"],
+            1,
+            "openclaw acp is not part of this gateway: the bridge for editors (ACP) is part of the \
+             Node program, which works with this gateway: npx openclaw@2026.4.2 acp\n",
+        ),
     ];
     for (args, code, err) in cases {
         let run = run(home.path(), args).await;
