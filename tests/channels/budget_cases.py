@@ -17,8 +17,9 @@ MOST_PROCESSOR = 2.0
 
 
 def resident(pid):
+    """Memory of its own. Pages of the program's file come and go with the host's needs."""
     with open(f"/proc/{pid}/status") as status:
-        line = next(line for line in status if line.startswith("VmRSS:"))
+        line = next(line for line in status if line.startswith("RssAnon:"))
     return int(line.split()[1]) / 1024
 
 

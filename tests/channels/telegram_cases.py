@@ -85,14 +85,14 @@ class Cases:
         tell = lambda **more: "use tools: message " + json.dumps({"action": "send", **more})
         self.server.says(tell(message="Told by hand."))
         self.waits_for("Told by hand.")
-        self.server.says("say meanwhile")
-        self.waits_for("The word is meanwhile today.")
+        self.server.says("say between")
+        self.waits_for("The word is between today.")
         self.server.says(tell(message="Told elsewhere.", target="778"))
         self.waits_for("Told elsewhere.", 778)
         self.server.says("say last")
         self.waits_for("The word is last today.")
         told = self.server.texts()[before:]
-        bed.check(told[:2] == ["Told by hand.", "The word is meanwhile today."], told)
+        bed.check(told[:2] == ["Told by hand.", "The word is between today."], told)
         bed.check(len(told) == 4 and told[3] == "The word is last today.", told)
 
     def actions(self):
