@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
 use crate::agents::memory::files::{self, File};
@@ -66,7 +66,7 @@ impl Index {
             drop(std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir));
         }
         drop(std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path));
-        let db = Connection::open(path)?;
+        let mut db = Connection::open(path)?;
         db.busy_timeout(BUSY)?;
         // An index that a power cut spoils is made anew: no need to wait for the disk.
         db.pragma_update(None, "synchronous", "OFF")?;
@@ -77,12 +77,14 @@ impl Index {
         let shape =
             format!("{VERSION} {tokenizer} {} {}", settings.chunk_tokens, settings.chunk_overlap);
         db.execute_batch("CREATE TABLE IF NOT EXISTS about (shape TEXT NOT NULL)")?;
-        let known: Option<String> =
-            db.query_row("SELECT max(shape) FROM about", [], |row| row.get(0))?;
-        if known.as_deref() != Some(&shape) {
-            db.execute_batch(&format!(
-                "BEGIN IMMEDIATE;
-                 DROP TABLE IF EXISTS files;
+        if shape_of(&db)?.as_deref() == Some(&shape) {
+            return Ok(Self(db));
+        }
+        let making = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Somebody else may have made it while this one waited for its turn.
+        if shape_of(&making)?.as_deref() != Some(&shape) {
+            making.execute_batch(&format!(
+                "DROP TABLE IF EXISTS files;
                  DROP TABLE IF EXISTS passages;
                  DROP TABLE IF EXISTS words;
                  CREATE TABLE files (name TEXT PRIMARY KEY, stamp TEXT NOT NULL);
@@ -92,11 +94,11 @@ impl Index {
                  CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = '{tokenizer}');
                  CREATE TABLE IF NOT EXISTS vectors (model TEXT NOT NULL, hash BLOB NOT NULL,
                      vector BLOB NOT NULL, PRIMARY KEY (model, hash)) WITHOUT ROWID;
-                 DELETE FROM about;
-                 COMMIT;"
+                 DELETE FROM about;"
             ))?;
-            db.execute("INSERT INTO about VALUES (?1)", [shape])?;
+            making.execute("INSERT INTO about VALUES (?1)", [shape])?;
         }
+        making.commit()?;
         Ok(Self(db))
     }
 
@@ -272,4 +274,9 @@ fn finding(row: &rusqlite::Row<'_>) -> Result<Finding, rusqlite::Error> {
 
 fn hash(text: &str) -> Vec<u8> {
     Sha256::digest(text.as_bytes()).to_vec()
+}
+
+/// The shape that an index was made with.
+fn shape_of(db: &Connection) -> Result<Option<String>, rusqlite::Error> {
+    db.query_row("SELECT max(shape) FROM about", [], |row| row.get(0))
 }
