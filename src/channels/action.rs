@@ -33,12 +33,16 @@ pub enum ActionError {
 }
 
 impl ActionError {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "errors and texts alike, as `map_err` hands them over"
+    )]
     pub fn failed(why: impl ToString) -> Self {
         Self::Failed(why.to_string())
     }
 }
 
-impl<'a> Action<'a> {
+impl Action<'_> {
     /// A text, trimmed; numbers are written out, blanks count as absent.
     pub fn text(&self, key: &str) -> Option<String> {
         let text = match self.params.get(key)? {

@@ -268,7 +268,7 @@ mod tests {
         fs::write(state.join("a/file"), "content").unwrap();
         std::os::unix::fs::symlink("/nowhere", state.join("link")).unwrap();
         let output = dir.path().join("out/one.tar.gz");
-        write(&output, ROOT, &manifest(&state), &[state.clone()]).unwrap();
+        write(&output, ROOT, &manifest(&state), std::slice::from_ref(&state)).unwrap();
         let checked = verify(&output).unwrap();
         assert_eq!((checked.assets, checked.entries), (1, 5));
         assert_eq!(fs::metadata(&output).unwrap().mode() & 0o777, 0o600);

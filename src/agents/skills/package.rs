@@ -47,7 +47,7 @@ fn unpack(archive: &[u8], to: &Path) -> Result<(), String> {
     fs::create_dir_all(to).map_err(|err| format!("{}: {err}", to.display()))?;
     for at in 0..archive.len() {
         let mut entry = archive.by_index(at).map_err(broken)?;
-        let shown = entry.name().map(|name| name.into_owned()).map_err(broken)?;
+        let shown = entry.name().map(std::borrow::Cow::into_owned).map_err(broken)?;
         let name =
             entry.enclosed_name().ok_or_else(|| format!("\"{shown}\" leads out of the archive"))?;
         let path = to.join(name);

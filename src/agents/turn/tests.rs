@@ -401,9 +401,10 @@ async fn of_models_that_hang_in_mid_answer_only_the_last_is_quoted() {
     let handle = world.agents.submit(RunRequest { timeout, ..request("r", "hi") }).await.unwrap();
     let outcome = handle.outcome().await;
     assert_eq!((outcome.status, outcome.text.trim()), (RunStatus::TimedOut, "second"));
-    let calls = world.provider.calls.lock().unwrap();
-    assert!(calls[1].messages.iter().all(|message| message["role"] == "user"), "{calls:?}");
-    drop(calls);
+    {
+        let calls = world.provider.calls.lock().unwrap();
+        assert!(calls[1].messages.iter().all(|message| message["role"] == "user"), "{calls:?}");
+    }
     let history = world.history().await.to_string();
     assert!(history.contains("second") && !history.contains("first "), "{history}");
 }

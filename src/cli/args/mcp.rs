@@ -42,7 +42,7 @@ pub struct McpSetArgs {
     /// Name of the server
     #[arg(value_name = "name")]
     pub name: String,
-    /// JSON object, e.g. {"command":"uvx","args":["some-server"]}
+    /// JSON object, e.g. `{"command":"uvx","args":["some-server"]}`
     #[arg(value_name = "value")]
     pub value: String,
 }

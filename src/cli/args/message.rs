@@ -257,10 +257,10 @@ action_args! {
         /// Remove it
         #[arg(long)]
         remove: bool,
-        /// Who wrote the message (WhatsApp)
+        /// Who wrote the message (`WhatsApp`)
         #[arg(long, value_name = "id", hide = true)]
         participant: Option<String>,
-        /// The message is ours (WhatsApp)
+        /// The message is ours (`WhatsApp`)
         #[arg(long, hide = true)]
         from_me: bool,
         /// Who wrote the message (Signal)

@@ -32,8 +32,15 @@ fn fail(err: impl std::fmt::Display) -> Failure {
 struct Part {
     kind: &'static str,
     path: PathBuf,
-    /// `missing`, or what saves it already.
-    skipped: Option<Option<PathBuf>>,
+    fate: Fate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    Saved,
+    Missing,
+    /// Within another part.
+    Covered(PathBuf),
 }
 
 /// Sorts candidates into what is saved and what need not be.
@@ -52,13 +59,13 @@ fn plan(candidates: Vec<(&'static str, PathBuf)>) -> Vec<Part> {
         if parts.iter().any(|part| part.path == path) {
             continue;
         }
-        let saved = |part: &&Part| part.skipped.is_none() && path.starts_with(&part.path);
-        let skipped = if there {
-            parts.iter().find(saved).map(|part| Some(part.path.clone()))
-        } else {
-            Some(None)
+        let saved = |part: &&Part| part.fate == Fate::Saved && path.starts_with(&part.path);
+        let fate = match parts.iter().find(saved) {
+            _ if !there => Fate::Missing,
+            Some(part) => Fate::Covered(part.path.clone()),
+            None => Fate::Saved,
         };
-        parts.push(Part { kind, path, skipped });
+        parts.push(Part { kind, path, fate });
     }
     parts
 }
@@ -94,7 +101,7 @@ fn create(context: &Context, args: &BackupCreateArgs) -> CommandResult {
     } else {
         candidates(context, &workspaces)
     });
-    let saved: Vec<&Part> = parts.iter().filter(|part| part.skipped.is_none()).collect();
+    let saved: Vec<&Part> = parts.iter().filter(|part| part.fate == Fate::Saved).collect();
     let output = output(context, args.output.as_deref(), &root, &saved)?;
     if saved.is_empty() {
         return Err(fail(if args.only_config {
@@ -163,10 +170,13 @@ fn without(object: &Value, key: &str) -> Value {
 }
 
 fn skip(context: &Context, part: &Part) -> Option<Value> {
-    let by = part.skipped.as_ref()?;
+    let (reason, by) = match &part.fate {
+        Fate::Saved => return None,
+        Fate::Missing => ("missing", None),
+        Fate::Covered(by) => ("covered", Some(by)),
+    };
     let mut shown = json!({ "kind": part.kind, "sourcePath": part.path,
-        "displayPath": context.short(&part.path),
-        "reason": if by.is_some() { "covered" } else { "missing" } });
+        "displayPath": context.short(&part.path), "reason": reason });
     if let Some(by) = by {
         shown["coveredBy"] = json!(context.short(by));
     }
@@ -279,14 +289,14 @@ mod tests {
             ("workspace", work.clone()),
             ("credentials", gone.clone()),
         ]);
-        let part = |kind, path: &Path, skipped| Part { kind, path: path.to_owned(), skipped };
+        let part = |kind, path: &Path, fate| Part { kind, path: path.to_owned(), fate };
         assert_eq!(
             parts,
             [
-                part("state", &state, None),
-                part("workspace", &work, None),
-                part("workspace", &inner, Some(Some(state.clone()))),
-                part("credentials", &gone, Some(None)),
+                part("state", &state, Fate::Saved),
+                part("workspace", &work, Fate::Saved),
+                part("workspace", &inner, Fate::Covered(state.clone())),
+                part("credentials", &gone, Fate::Missing),
             ]
         );
     }

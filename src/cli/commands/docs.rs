@@ -32,13 +32,10 @@ pub(super) fn run(context: &Context, args: &DocsArgs) -> CommandResult {
         )));
     }
     let found = context.block_on(async {
-        match tokio::time::timeout(LIMIT, search(&query)).await {
-            Ok(found) => found.map_err(|err| Failure::new(format!("Docs search failed: {err}"))),
-            Err(_) => {
-                let seconds = LIMIT.as_secs();
-                Err(Failure::new(format!("Docs search failed: no answer within {seconds} s")))
-            }
-        }
+        let answer = tokio::time::timeout(LIMIT, search(&query)).await;
+        let late = || Err(format!("no answer within {} s", LIMIT.as_secs()));
+        let found = answer.unwrap_or_else(|_| late());
+        found.map_err(|why| Failure::new(format!("Docs search failed: {why}")))
     })?;
     Ok(Outcome::text(page(&query, &found)))
 }

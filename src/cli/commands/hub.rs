@@ -1,4 +1,4 @@
-//! `skills search|install|update`: skills from ClawHub, into the default agent's
+//! `skills search|install|update`: skills from `ClawHub`, into the default agent's
 //! workspace. What came from there is remembered in the reference's files.
 
 use std::fs;

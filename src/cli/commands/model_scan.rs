@@ -1,4 +1,4 @@
-//! `models scan`: the free models of OpenRouter, which of them call tools and
+//! `models scan`: the free models of `OpenRouter`, which of them call tools and
 //! see images, and a list of fallbacks made of the best.
 
 use std::cmp::Ordering;
@@ -70,7 +70,8 @@ pub(super) fn run(context: &Context, lookup: &Lookup<'_>, args: &ScanArgs) -> Co
     if !args.no_probe && key.is_none() {
         return Err(fail("Missing OpenRouter API key. Set OPENROUTER_API_KEY to run models scan."));
     }
-    if !args.no_probe && !(args.yes || args.no_input || args.json || context.ui.interactive()) {
+    let may_go_on = args.yes || args.no_input || args.json || context.ui.interactive();
+    if !args.no_probe && !may_go_on {
         return Err(fail("Non-interactive scan: pass --yes to apply defaults."));
     }
     let mut results = context.block_on(async {

@@ -20,6 +20,7 @@ fn archive(text: &str) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
+#[expect(clippy::disallowed_methods, reason = "a server of the test, which ends with it")]
 async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

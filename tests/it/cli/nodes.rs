@@ -94,7 +94,10 @@ async fn photos_are_kept_in_private_files_and_named_to_agents() {
     let path = files[0]["path"].as_str().unwrap();
     assert_eq!(fs::read(path).unwrap(), b"hello");
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(path.contains("openclaw-camera-snap-front-") && path.ends_with(".jpg"), "{path}");
+    assert!(
+        path.contains("openclaw-camera-snap-front-") && path.rsplit('.').next() == Some("jpg"),
+        "{path}"
+    );
     fs::remove_file(path).unwrap();
     fs::remove_file(files[1]["path"].as_str().unwrap()).unwrap();
 

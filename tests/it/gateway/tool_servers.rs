@@ -114,11 +114,11 @@ async fn tools_of_programs_and_of_addresses_are_called_and_a_broken_server_costs
 }
 
 /// Says nothing until the file of its argument is there, then what `PROGRAM` says.
-const LATE: &str = r#"
+const LATE: &str = r"
 import os, sys, time
 while not os.path.exists(sys.argv[2]):
     time.sleep(0.02)
-"#;
+";
 
 #[tokio::test]
 async fn runs_go_on_without_a_server_that_hangs_and_have_its_tools_once_it_answers() {

@@ -82,7 +82,7 @@ pub fn run(context: &Context, command: &MessageCommand) -> CommandResult {
         MessageCommand::Kick(args) => ("kick", &args.base, params(args)),
         MessageCommand::Ban(args) => ("ban", &args.base, params(args)),
     };
-    act(context, name, base, params)
+    act(context, name, base, &params)
 }
 
 /// What was typed as parameters; what was left out is absent.
@@ -128,7 +128,7 @@ fn label(channel: Option<&str>) -> &str {
     kind(id).map_or(id, |kind| kind.label)
 }
 
-fn act(context: &Context, name: &str, base: &Base, params: Value) -> CommandResult {
+fn act(context: &Context, name: &str, base: &Base, params: &Value) -> CommandResult {
     let channel = channel_of(context, base, params["target"].as_str());
     let handled = |by: &str, payload: &Value| {
         json!({"action": name, "channel": channel, "dryRun": base.dry_run, "handledBy": by,

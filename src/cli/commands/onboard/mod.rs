@@ -331,12 +331,16 @@ fn answer(context: &Context, limit: Duration) -> Result<Value, String> {
         let link = Link::open(context, None, None, None).map_err(|err| err.for_probe())?;
         let asked = context.block_on(async {
             let patience = Duration::from_secs(10);
-            Ok(link.call(Caller::READER, "health", None, Expect::First, patience).await)
+            let asked = link.call(Caller::READER, "health", None, Expect::First, patience).await;
+            if asked.is_err() {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Ok(asked)
         });
         match asked.map_err(|err| err.to_string())? {
-            Ok(health) => return Ok(health),
             Err(err) if Instant::now() >= until => return Err(err.for_probe()),
-            Err(_) => std::thread::sleep(Duration::from_millis(250)),
+            Err(_) => {}
+            Ok(health) => return Ok(health),
         }
     }
 }

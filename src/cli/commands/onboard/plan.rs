@@ -40,20 +40,20 @@ fn path(keys: &[&str]) -> Vec<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
-fn typed(text: &Option<String>) -> Option<&str> {
-    text.as_deref().map(str::trim).filter(|text| !text.is_empty())
+fn typed(text: Option<&String>) -> Option<&str> {
+    text.map(|text| text.trim()).filter(|text| !text.is_empty())
 }
 
 /// Which models, and whose key.
 pub(super) fn sign(args: &OnboardArgs, env: &Env) -> Result<Sign, String> {
     let custom = [&args.custom_base_url, &args.custom_model_id, &args.custom_api_key];
-    let by_custom = custom.into_iter().any(|flag| typed(flag).is_some());
+    let by_custom = custom.into_iter().any(|flag| typed(flag.as_ref()).is_some());
     let mut given: Vec<String> =
         args.keys.0.iter().map(|(flag, _)| format!("--{}", flag.flag)).collect();
     if by_custom {
         given.push("--custom-base-url/--custom-model-id/--custom-api-key".to_owned());
     }
-    let choice = match (typed(&args.auth_choice), given.len()) {
+    let choice = match (typed(args.auth_choice.as_ref()), given.len()) {
         (Some(choice), _) => choice.to_owned(),
         (None, 0) => return Ok(Sign { choice: "skip".to_owned(), ..Sign::default() }),
         (None, 1) if by_custom => "custom-api-key".to_owned(),
@@ -80,7 +80,7 @@ pub(super) fn sign(args: &OnboardArgs, env: &Env) -> Result<Sign, String> {
 /// The provider that a choice names: by an option, by `apiKey`, or by its id.
 fn provider_of(args: &OnboardArgs, choice: &str) -> Option<String> {
     if choice == "apiKey" {
-        return Some(typed(&args.token_provider).unwrap_or("anthropic").to_owned());
+        return Some(typed(args.token_provider.as_ref()).unwrap_or("anthropic").to_owned());
     }
     let flag = KEY_FLAGS.iter().find(|flag| flag.flag == choice);
     let flag = flag.map(|flag| flag.provider);
@@ -145,8 +145,8 @@ fn provider_key(args: &OnboardArgs, env: &Env, choice: String) -> Result<Sign, S
     )];
     if provider == "cloudflare-ai-gateway" {
         let (account, gateway) = (
-            typed(&args.cloudflare_ai_gateway_account_id),
-            typed(&args.cloudflare_ai_gateway_gateway_id),
+            typed(args.cloudflare_ai_gateway_account_id.as_ref()),
+            typed(args.cloudflare_ai_gateway_gateway_id.as_ref()),
         );
         let (Some(account), Some(gateway)) = (account, gateway) else {
             return Err("Cloudflare AI Gateway requires --cloudflare-ai-gateway-account-id and \
@@ -167,7 +167,7 @@ fn provider_key(args: &OnboardArgs, env: &Env, choice: String) -> Result<Sign, S
 }
 
 fn as_reference(args: &OnboardArgs) -> Result<bool, String> {
-    match typed(&args.secret_input_mode) {
+    match typed(args.secret_input_mode.as_ref()) {
         None | Some("plaintext") => Ok(false),
         Some("ref") => Ok(true),
         Some(_) => Err("Invalid --secret-input-mode. Use \"plaintext\" or \"ref\".".to_owned()),
@@ -179,13 +179,14 @@ fn reference(variable: &str) -> Value {
 }
 
 fn token(args: &OnboardArgs) -> Result<Sign, String> {
-    let provider = typed(&args.token_provider)
+    let provider = typed(args.token_provider.as_ref())
         .ok_or("Missing --token-provider for --auth-choice token.".to_owned())?;
-    let token = typed(&args.token).ok_or("Missing --token for --auth-choice token.".to_owned())?;
-    let id =
-        typed(&args.token_profile_id).map_or_else(|| format!("{provider}:default"), str::to_owned);
+    let token =
+        typed(args.token.as_ref()).ok_or("Missing --token for --auth-choice token.".to_owned())?;
+    let id = typed(args.token_profile_id.as_ref())
+        .map_or_else(|| format!("{provider}:default"), str::to_owned);
     let mut credential = json!({ "type": "token", "provider": provider, "token": token });
-    if let Some(text) = typed(&args.token_expires_in) {
+    if let Some(text) = typed(args.token_expires_in.as_ref()) {
         let ms = crate::base::duration::parse_ms(text, "d")
             .ok_or_else(|| format!("Invalid --token-expires-in: {text}"))?;
         credential["expires"] = json!(crate::base::clock::now_ms() + ms);
@@ -203,7 +204,8 @@ fn token(args: &OnboardArgs) -> Result<Sign, String> {
 }
 
 fn custom_provider(args: &OnboardArgs, env: &Env) -> Result<Sign, String> {
-    let (Some(url), Some(model)) = (typed(&args.custom_base_url), typed(&args.custom_model_id))
+    let (Some(url), Some(model)) =
+        (typed(args.custom_base_url.as_ref()), typed(args.custom_model_id.as_ref()))
     else {
         return Err("Auth choice \"custom-api-key\" requires a base URL and model ID.\n\
                     Use --custom-base-url and --custom-model-id."
@@ -212,7 +214,7 @@ fn custom_provider(args: &OnboardArgs, env: &Env) -> Result<Sign, String> {
     let parsed = reqwest::Url::parse(url).map_err(|_| {
         "Invalid custom provider config: Custom provider base URL must be a valid URL.".to_owned()
     })?;
-    let api = match typed(&args.custom_compatibility).unwrap_or("openai") {
+    let api = match typed(args.custom_compatibility.as_ref()).unwrap_or("openai") {
         "openai" => "openai-completions",
         "anthropic" => "anthropic-messages",
         _ => {
@@ -221,7 +223,7 @@ fn custom_provider(args: &OnboardArgs, env: &Env) -> Result<Sign, String> {
             );
         }
     };
-    let id = endpoint(typed(&args.custom_provider_id).map_or_else(
+    let id = endpoint(&typed(args.custom_provider_id.as_ref()).map_or_else(
         || {
             let port = parsed.port().map(|port| format!("-{port}")).unwrap_or_default();
             format!("custom-{}{port}", parsed.host_str().unwrap_or_default())
@@ -248,7 +250,7 @@ fn custom_provider(args: &OnboardArgs, env: &Env) -> Result<Sign, String> {
     let variable = env.get("CUSTOM_API_KEY").filter(|key| !key.is_empty());
     if as_reference(args)? && variable.is_some() {
         changes.push((at("apiKey"), reference("CUSTOM_API_KEY")));
-    } else if let Some(key) = typed(&args.custom_api_key).or(variable) {
+    } else if let Some(key) = typed(args.custom_api_key.as_ref()).or(variable) {
         changes.push((at("apiKey"), json!(key)));
     }
     let primary = path(&["agents", "defaults", "model", "primary"]);
@@ -257,7 +259,7 @@ fn custom_provider(args: &OnboardArgs, env: &Env) -> Result<Sign, String> {
 }
 
 /// Small letters, digits and single hyphens.
-fn endpoint(text: String) -> String {
+fn endpoint(text: &str) -> String {
     let words = text.to_lowercase();
     let words = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-")
@@ -270,7 +272,7 @@ pub(super) fn door(
     port: u16,
     token: impl FnOnce() -> String,
 ) -> Result<Door, String> {
-    let port = match typed(&args.gateway_port) {
+    let port = match typed(args.gateway_port.as_ref()) {
         None => port,
         Some(text) => text
             .parse()
@@ -278,33 +280,34 @@ pub(super) fn door(
             .filter(|port| *port > 0)
             .ok_or_else(|| "Invalid --gateway-port".to_owned())?,
     };
-    let tailscale = typed(&args.tailscale).unwrap_or("off").to_owned();
+    let tailscale = typed(args.tailscale.as_ref()).unwrap_or("off").to_owned();
     if !["off", "serve", "funnel"].contains(&tailscale.as_str()) {
         return Err("Invalid --tailscale (use off|serve|funnel).".to_owned());
     }
-    let mut bind = typed(&args.gateway_bind).unwrap_or("loopback").to_owned();
+    let mut bind = typed(args.gateway_bind.as_ref()).unwrap_or("loopback").to_owned();
     if !["loopback", "lan", "tailnet", "auto", "custom"].contains(&bind.as_str()) {
         return Err("Invalid --gateway-bind (use loopback|lan|tailnet|auto|custom).".to_owned());
     }
-    let mut auth = typed(&args.gateway_auth).unwrap_or("token").to_owned();
+    let mut auth = typed(args.gateway_auth.as_ref()).unwrap_or("token").to_owned();
     if !["token", "password"].contains(&auth.as_str()) {
         return Err("Invalid --gateway-auth (use token|password).".to_owned());
     }
     // What the tailnet shows listens on this host alone; the internet needs a password.
     if tailscale != "off" {
-        bind = "loopback".to_owned();
+        "loopback".clone_into(&mut bind);
     }
     if tailscale == "funnel" {
-        auth = "password".to_owned();
+        "password".clone_into(&mut auth);
     }
     let (key, secret) = if auth == "password" {
-        let password = typed(&args.gateway_password)
+        let password = typed(args.gateway_password.as_ref())
             .ok_or_else(|| "Missing --gateway-password for password auth.".to_owned())?;
         ("password", json!(password))
-    } else if let Some(variable) = typed(&args.gateway_token_ref_env) {
+    } else if let Some(variable) = typed(args.gateway_token_ref_env.as_ref()) {
         ("token", token_reference(args, env, variable)?)
     } else {
-        let given = typed(&args.gateway_token).or_else(|| env.get("OPENCLAW_GATEWAY_TOKEN"));
+        let given =
+            typed(args.gateway_token.as_ref()).or_else(|| env.get("OPENCLAW_GATEWAY_TOKEN"));
         ("token", json!(given.map_or_else(token, str::to_owned)))
     };
     let changes = vec![
@@ -329,7 +332,7 @@ fn token_reference(args: &OnboardArgs, env: &Env, variable: &str) -> Result<Valu
                 .to_owned(),
         );
     }
-    if typed(&args.gateway_token).is_some() {
+    if typed(args.gateway_token.as_ref()).is_some() {
         return Err("Use either --gateway-token or --gateway-token-ref-env, not both.".to_owned());
     }
     match env.get(variable).map(str::trim).filter(|token| !token.is_empty()) {
