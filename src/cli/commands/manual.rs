@@ -1,5 +1,5 @@
-//! The manual pages that packaging asks for: one per command, from the command
-//! tree, and openclaw.json(5), from the table of keys.
+//! The manual pages that packaging asks for: one per group of commands, from the
+//! command tree, and openclaw.json(5), from the table of keys.
 
 use std::collections::HashMap;
 use std::fs;
@@ -23,9 +23,8 @@ pub fn write(args: &ManArgs) -> CommandResult {
     fs::create_dir_all(&args.dir).map_err(wrong)?;
     let mut root = tree().disable_help_subcommand(true);
     root.build();
-    let mut waiting = vec![root];
-    while let Some(command) = waiting.pop() {
-        waiting.extend(command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned());
+    let groups: Vec<clap::Command> = visible(&root).cloned().collect();
+    for command in groups.into_iter().chain([root]) {
         let page = Page::of(command);
         fs::write(args.dir.join(page.man.get_filename()), page.render().map_err(wrong)?)
             .map_err(wrong)?;
@@ -34,25 +33,43 @@ pub fn write(args: &ManArgs) -> CommandResult {
     Ok(Outcome::default())
 }
 
-/// The page of one command.
+fn visible(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    command.get_subcommands().filter(|sub| !sub.is_hide_set())
+}
+
+/// The page of a group of commands, or of all of them.
 struct Page {
     name: String,
     man: Man,
+    command: clap::Command,
 }
 
 impl Page {
     fn of(command: clap::Command) -> Self {
         let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
-        let man = Man::new(command)
+        let man = Man::new(command.clone())
             .title(name.to_uppercase())
             .source(format!("openclaw {VERSION}"))
             .manual(MANUAL);
-        Self { name, man }
+        Self { name, man, command }
     }
 
     fn render(&self) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
-        self.man.render(&mut text)?;
+        if self.name == "openclaw" {
+            self.man.render(&mut text)?;
+        } else {
+            self.man.render_title(&mut text)?;
+            self.man.render_name_section(&mut text)?;
+            write_usage(&self.man, &self.command, &mut text)?;
+            let mut waiting: Vec<&clap::Command> = visible(&self.command).collect();
+            waiting.reverse();
+            while let Some(command) = waiting.pop() {
+                let below: Vec<&clap::Command> = visible(command).collect();
+                waiting.extend(below.into_iter().rev());
+                write_below(command, &mut text)?;
+            }
+        }
         let mut extra = Roff::new();
         match self.name.as_str() {
             "openclaw" => {
@@ -65,7 +82,7 @@ impl Page {
                     &["openclaw-gateway(1)", "openclaw.json(5)", "systemd.unit(5)"],
                 );
             }
-            "openclaw-gateway" | "openclaw-gateway-run" => {
+            "openclaw-gateway" => {
                 section(&mut extra, "EXIT STATUS", GATEWAY_EXITS);
                 see_also(&mut extra, &["openclaw(1)", "openclaw.json(5)", "systemd.socket(5)"]);
             }
@@ -74,6 +91,30 @@ impl Page {
         write!(text, "{}", extra.to_roff())?;
         Ok(text)
     }
+}
+
+fn write_usage(man: &Man, command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
+    man.render_synopsis_section(text)?;
+    man.render_description_section(text)?;
+    if command.get_arguments().any(|argument| !argument.is_hide_set()) {
+        man.render_options_section(text)?;
+    }
+    Ok(())
+}
+
+/// A command of the group, as a section with the parts of a page below it.
+fn write_below(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
+    let name = command.get_bin_name().unwrap_or(command.get_name());
+    let mut head = Roff::new();
+    head.control("SH", [name.to_uppercase().as_str()]);
+    write!(text, "{}", head.to_roff())?;
+    let mut parts = Vec::new();
+    write_usage(&Man::new(command.clone()), command, &mut parts)?;
+    for line in String::from_utf8_lossy(&parts).lines() {
+        let part = line.strip_prefix(".SH ").map(|title| format!(".SS {title}"));
+        writeln!(text, "{}", part.as_deref().unwrap_or(line))?;
+    }
+    Ok(())
 }
 
 const GLOBAL_OPTIONS: &[(&str, &str)] = &[
@@ -264,17 +305,18 @@ mod tests {
     }
 
     #[test]
-    fn every_command_gets_a_manual_page() {
+    fn every_group_of_commands_gets_a_manual_page() {
         let dir = pages();
         let names: Vec<String> = fs::read_dir(dir.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        for page in
-            ["openclaw.1", "openclaw-gateway.1", "openclaw-gateway-status.1", "openclaw.json.5"]
-        {
+        for page in ["openclaw.1", "openclaw-gateway.1", "openclaw.json.5"] {
             assert!(names.iter().any(|name| name == page), "{page}");
         }
+        let text = fs::read_to_string(dir.path().join("openclaw-gateway.1")).unwrap();
+        assert_eq!(text.matches(".SH \"OPENCLAW GATEWAY STATUS\"").count(), 1, "{text}");
+        assert!(text.contains("require\\-rpc") && !text.contains("gateway\\-status(1)"), "{text}");
         assert!(!names.iter().any(|name| name.contains("__man")), "{names:?}");
         for command in tree().get_subcommands().filter(|command| !command.is_hide_set()) {
             let page = format!("openclaw-{}.1", command.get_name());

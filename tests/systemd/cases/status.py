@@ -50,7 +50,7 @@ def the_exit_code_tells_the_state():
 
 @case(guarantee=23)
 def exit_codes_are_in_the_help_and_in_the_manual_page():
-    page = sh("d=$(mktemp -d) && openclaw __man $d && cat $d/openclaw-gateway-run.1")
+    page = sh("d=$(mktemp -d) && openclaw __man $d && cat $d/openclaw-gateway.1")
     for text in (sh("openclaw gateway run --help"), page, (HERE.parent.parent / "docs/service.md").read_text()):
         for code in ("75", "78", "79"):
             contains(text, code)
