@@ -49,7 +49,10 @@ pub fn give_back() -> io::Result<usize> {
 /// The mappings in `smaps` of the file that `address` lies in, without those
 /// that may be written or have a page of their own, be it in memory or swapped
 /// out: those cannot be read again.
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no smaps elsewhere"))]
+#[cfg_attr(
+    not(any(target_os = "linux", test)),
+    expect(dead_code, reason = "there is no smaps elsewhere")
+)]
 fn unchanged(smaps: &str, address: usize) -> Vec<Mapping> {
     let mut found: Vec<(&str, Mapping)> = Vec::new();
     let mut program = None;
