@@ -1,6 +1,7 @@
 //! Floor 0: values without I/O that every other module may use.
 
 pub mod backoff;
+pub mod cause;
 pub mod clock;
 pub mod duration;
 pub mod hex;

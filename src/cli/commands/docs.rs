@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::agents::providers::http::Http;
 use crate::base::VERSION;
+use crate::base::cause::innermost;
 use crate::cli::args::network::DocsArgs;
 use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
@@ -63,13 +64,8 @@ async fn search(query: &str) -> Result<String, String> {
     if answer["isError"] == true { Err(texts.join("\n")) } else { Ok(texts.join("\n")) }
 }
 
-/// The innermost cause says what happened.
 fn why(err: &dyn std::error::Error) -> String {
-    let mut cause = err;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    format!("{SERVER}: {cause}")
+    format!("{SERVER}: {}", innermost(err))
 }
 
 /// The hits as a list in Markdown.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::agents::providers::http::Http;
 use crate::agents::public_web;
 use crate::agents::skills::package;
+use crate::base::cause::innermost;
 use crate::base::clock;
 use crate::cli::args::manage::{SkillsInstallArgs, SkillsSearchArgs, SkillsUpdateArgs};
 use crate::cli::context::Context;
@@ -253,11 +254,7 @@ impl Hub {
     /// Follows a few redirects: archives lie elsewhere. The token stays here.
     async fn fetch(&self, mut url: reqwest::Url, shown: &str) -> Result<Vec<u8>, String> {
         let failed = |err: &dyn std::error::Error| {
-            let mut cause = err;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            format!("ClawHub {shown} at {} failed: {cause}", self.url)
+            format!("ClawHub {shown} at {} failed: {}", self.url, innermost(err))
         };
         for hop in 0..5 {
             let http = Http::default();

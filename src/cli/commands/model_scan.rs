@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::agents::models::{Lookup, catalog};
 use crate::agents::providers::http::Http;
 use crate::agents::public_web;
+use crate::base::cause::innermost;
 use crate::base::secret::Secret;
 use crate::cli::args::models::ScanArgs;
 use crate::cli::commands::config;
@@ -131,14 +132,6 @@ async fn fetch(base: &str) -> Result<Vec<Value>, String> {
     let (bytes, _) = public_web::read(answer, MOST_BYTES).await?;
     let document: Value = serde_json::from_slice(&bytes).map_err(|err| err.to_string())?;
     Ok(document["data"].as_array().cloned().unwrap_or_default())
-}
-
-fn innermost(err: &dyn std::error::Error) -> String {
-    let mut cause = err;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 /// An entry of the catalogue in the shape of a result.
