@@ -13,6 +13,8 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::LOCATION;
 
+use crate::base::cause::innermost;
+
 /// A client that only goes to public addresses; made when first needed.
 #[derive(Debug, Default)]
 pub struct PublicWeb {
@@ -31,7 +33,7 @@ impl PublicWeb {
         let mut target = checked(url, hosts)?;
         for _ in 0..=redirects {
             let answer =
-                self.client()?.get(target.clone()).send().await.map_err(|err| reason(&err))?;
+                self.client()?.get(target.clone()).send().await.map_err(|err| innermost(&err))?;
             if answer.status().is_redirection()
                 && let Some(next) = answer.headers().get(LOCATION)
             {
@@ -60,7 +62,7 @@ impl PublicWeb {
             .pool_max_idle_per_host(0)
             .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|err| reason(&err))?;
+            .map_err(|err| innermost(&err))?;
         Ok(self.client.get_or_init(|| client))
     }
 }
@@ -70,7 +72,7 @@ pub async fn read(answer: reqwest::Response, most: usize) -> Result<(Vec<u8>, bo
     let mut bytes: Vec<u8> = Vec::new();
     let mut body = answer.bytes_stream();
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|err| reason(&err))?;
+        let piece = piece.map_err(|err| innermost(&err))?;
         let room = most - bytes.len();
         bytes.extend_from_slice(&piece[..piece.len().min(room)]);
         if piece.len() > room {
@@ -78,15 +80,6 @@ pub async fn read(answer: reqwest::Response, most: usize) -> Result<(Vec<u8>, bo
         }
     }
     Ok((bytes, false))
-}
-
-/// The innermost cause says what happened; the outer ones repeat the address.
-fn reason(err: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = err;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 /// An address that may be fetched, as far as its text tells.
