@@ -99,6 +99,9 @@ fn write_usage(man: &Man, command: &clap::Command, text: &mut Vec<u8>) -> io::Re
     if command.get_arguments().any(|argument| !argument.is_hide_set()) {
         man.render_options_section(text)?;
     }
+    if command.get_after_long_help().or(command.get_after_help()).is_some() {
+        man.render_extra_section(text)?;
+    }
     Ok(())
 }
 
@@ -155,6 +158,7 @@ const GATEWAY_EXITS: &[(&str, &str)] = &[
         "78",
         "Another gateway has the place, or there is no socket to answer on; the service manager does not try again.",
     ),
+    ("79", "Nobody talked for as long as --idle-exit says."),
 ];
 
 fn section(page: &mut Roff, title: &str, entries: &[(&str, &str)]) {
@@ -327,7 +331,8 @@ mod tests {
     #[test]
     fn exit_codes_are_in_the_manual() {
         let text = fs::read_to_string(pages().path().join("openclaw-gateway.1")).unwrap();
-        assert!(text.contains(".SH \"EXIT STATUS\"") && text.contains("78"), "{text}");
+        assert!(text.contains(".SH \"EXIT STATUS\""), "{text}");
+        assert!(["75", "78", "79"].iter().all(|code| text.contains(code)), "{text}");
     }
 
     #[test]
