@@ -56,6 +56,8 @@ pub struct Connector<'a> {
     pub credentials: &'a Credentials,
     /// `None` signs in with the shared secret alone.
     pub identity: Option<&'a Identity>,
+    /// How the client names itself; `None` makes a name up for each connection.
+    pub instance: Option<&'a Secret>,
     pub clock: &'a dyn Clock,
 }
 
@@ -173,7 +175,7 @@ impl Connector<'_> {
                 "version": VERSION,
                 "platform": platform(),
                 "mode": caller.mode,
-                "instanceId": id::uuid(),
+                "instanceId": self.instance.map_or_else(id::uuid, |own| own.expose().to_owned()),
             },
             "caps": [],
             "role": ROLE,
@@ -424,6 +426,7 @@ mod tests {
                 target: &home.target,
                 credentials: &credentials,
                 identity: Some(&identity),
+                instance: None,
                 clock: &SystemClock,
             };
             let mut connection = connector.connect(Caller::CLI, LIMIT).await.unwrap();
@@ -465,6 +468,7 @@ mod tests {
                 target: &home.target,
                 credentials: &credentials,
                 identity: Some(&identity),
+                instance: None,
                 clock: &SystemClock,
             };
             connector.connect(Caller::CLI, LIMIT).await.unwrap_err()
@@ -504,6 +508,7 @@ mod tests {
                 target: &home.target,
                 credentials: &credentials,
                 identity: Some(&identity),
+                instance: None,
                 clock: &SystemClock,
             };
             connector.connect(Caller::PROBE, LIMIT).await.unwrap_err()
@@ -521,6 +526,7 @@ mod tests {
             target: &home.target,
             credentials: &credentials,
             identity: None,
+            instance: None,
             clock: &SystemClock,
         };
         // The listener accepts in the kernel's queue but never answers.
@@ -532,6 +538,7 @@ mod tests {
             target: &target,
             credentials: &credentials,
             identity: None,
+            instance: None,
             clock: &SystemClock,
         };
         let err = connector.connect(Caller::PROBE, LIMIT).await.unwrap_err();
@@ -557,6 +564,7 @@ mod tests {
                 target: &home.target,
                 credentials: &credentials,
                 identity: None,
+                instance: None,
                 clock: &SystemClock,
             };
             let mut connection = connector.connect(Caller::READER, LIMIT).await.unwrap();

@@ -49,6 +49,7 @@ use tokio::time::{self, MissedTickBehavior};
 use crate::agents::{Agents, AgentsDeps};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::id;
+use crate::base::secret::Secret;
 use crate::channels::manager::Deps as ChannelsDeps;
 use crate::channels::{Channels, Kept};
 use crate::config::{Live, Rejected, Snapshot, gate};
@@ -249,6 +250,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         port: addresses.first().map_or(plan.port, SocketAddr::port),
         started_at: clock.now_ms(),
         boot_id: id::uuid(),
+        own_instance: Secret::new(id::uuid()),
         status: OnceLock::new(),
         auth: ArcSwap::from_pointee(settings),
         limiters: ArcSwap::from_pointee(limiters),

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::agents::Agents;
 use crate::base::clock::Clock;
+use crate::base::secret::Secret;
 use crate::channels::Channels;
 use crate::config::Live;
 use crate::gateway::auth;
@@ -59,6 +60,8 @@ pub struct State {
     pub auth: ArcSwap<auth::Settings>,
     /// Replaced when their settings change; the counts begin anew then.
     pub limiters: ArcSwap<auth::Limiters>,
+    /// The instance id of the client that proves the gateway to itself.
+    pub own_instance: Secret,
     pub devices: Devices,
     pub presence: Presence,
     pub health: Health,

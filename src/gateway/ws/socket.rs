@@ -147,6 +147,7 @@ async fn decide(
         let gate = Gate {
             settings: &settings,
             limiters: &limiters,
+            own_instance: &state.own_instance,
             devices: &state.devices,
             control_ui: &config.config.gateway.control_ui,
             peer: &peer,

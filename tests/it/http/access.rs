@@ -3,7 +3,7 @@
 use openclaw::agents::providers::http::Http;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixDatagram};
 
 use super::{Bed, user};
 use crate::support::program::{Gateway, TOKEN};
@@ -106,6 +106,44 @@ async fn guessing_locks_out_even_the_right_secret_for_a_while() {
     assert!((1..=3600).contains(&locked.header("retry-after").parse::<u64>().unwrap()));
     assert_eq!(bed.get("/healthz").await.status, 200);
     assert_eq!(bed.post("/v1/models", &json!({})).await.status, 405);
+}
+
+/// The watchdog's proof signs in from the same address as the guesses.
+#[tokio::test]
+async fn guessing_on_this_host_neither_starves_the_watchdog_nor_is_forgiven_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let manager = dir.path().join("notify");
+    let told = UnixDatagram::bind(&manager).unwrap();
+    let config = json!({"gateway": {
+        "http": {"endpoints": {"chatCompletions": {"enabled": true}}},
+        "auth": {"rateLimit": {"maxAttempts": 3, "windowMs": 3_600_000,
+            "lockoutMs": 3_600_000, "exemptLoopback": false}}}});
+    let manager = [("NOTIFY_SOCKET", manager.to_str().unwrap()), ("WATCHDOG_USEC", "400000")];
+    let gateway = Gateway::start_with(config, &manager).await;
+    let url = format!("http://127.0.0.1:{}/v1/models", gateway.port);
+    let client = Http::default().client("http://127.0.0.1/").unwrap();
+    let ask = async |secret: &str| {
+        client.get(&url).bearer_auth(secret).send().await.unwrap().status().as_u16()
+    };
+    let fed = async || {
+        let mut message = [0; 4096];
+        loop {
+            let length = told.recv(&mut message).await.unwrap();
+            if message[..length].starts_with(b"WATCHDOG=1") {
+                return;
+            }
+        }
+    };
+    for _ in 0..3 {
+        fed().await;
+        assert_eq!(ask("wrong").await, 401);
+    }
+    assert_eq!(ask(TOKEN).await, 429);
+    for _ in 0..5 {
+        fed().await;
+    }
+    assert_eq!(ask(TOKEN).await, 429);
+    assert!(!gateway.log().contains("probe failed"), "{}", gateway.log());
 }
 
 #[tokio::test]
