@@ -82,7 +82,7 @@ impl Link {
             target: &self.target,
             credentials: &self.credentials,
             identity: Some(&self.identity),
-            instance: None,
+            own: None,
             clock: &SystemClock,
         };
         connector.connect(caller, limit).await.map_err(|err| self.error(err))

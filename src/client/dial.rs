@@ -6,11 +6,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+use crate::base::secret::Secret;
 use crate::client::error::ClientError;
 use crate::client::target::{Endpoint, Target};
 use crate::client::tls;
+use crate::protocol::connect::OWN_CLIENT;
 
 /// Largest message taken from a gateway; part of the wire contract.
 const MAX_MESSAGE: usize = 26_214_400;
@@ -24,7 +28,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + Debug> Stream for T {}
 pub type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// Opens the socket. The caller bounds the time.
-pub async fn dial(target: &Target) -> Result<Socket, ClientError> {
+pub async fn dial(target: &Target, own: Option<&Secret>) -> Result<Socket, ClientError> {
     let endpoint = target.endpoint()?;
     let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port))
         .await
@@ -38,7 +42,12 @@ pub async fn dial(target: &Target) -> Result<Socket, ClientError> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
-    match tokio_tungstenite::client_async_with_config(&target.url, stream, Some(config)).await {
+    let url = |err: tungstenite::Error| ClientError::Url(err.to_string());
+    let mut request = target.url.as_str().into_client_request().map_err(url)?;
+    if let Some(mark) = own.and_then(|own| HeaderValue::from_str(own.expose()).ok()) {
+        request.headers_mut().insert(OWN_CLIENT, mark);
+    }
+    match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
         Ok((socket, _response)) => Ok(socket),
         Err(tungstenite::Error::Http(response)) => Err(ClientError::Closed {
             code: 1006,

@@ -56,8 +56,8 @@ pub struct Connector<'a> {
     pub credentials: &'a Credentials,
     /// `None` signs in with the shared secret alone.
     pub identity: Option<&'a Identity>,
-    /// How the client names itself; `None` makes a name up for each connection.
-    pub instance: Option<&'a Secret>,
+    /// What a gateway knows its own client by.
+    pub own: Option<&'a Secret>,
     pub clock: &'a dyn Clock,
 }
 
@@ -125,7 +125,7 @@ impl Connector<'_> {
         stored: Option<&DeviceToken>,
         using: Use,
     ) -> Result<Connection, Attempt> {
-        let socket = dial::dial(self.target).await?;
+        let socket = dial::dial(self.target, self.own).await?;
         let mut connection = Connection::new(socket);
         let nonce = challenge(&mut connection).await?;
         let params = self.params(caller, stored, using, &nonce);
@@ -175,7 +175,7 @@ impl Connector<'_> {
                 "version": VERSION,
                 "platform": platform(),
                 "mode": caller.mode,
-                "instanceId": self.instance.map_or_else(id::uuid, |own| own.expose().to_owned()),
+                "instanceId": id::uuid(),
             },
             "caps": [],
             "role": ROLE,
@@ -426,7 +426,7 @@ mod tests {
                 target: &home.target,
                 credentials: &credentials,
                 identity: Some(&identity),
-                instance: None,
+                own: None,
                 clock: &SystemClock,
             };
             let mut connection = connector.connect(Caller::CLI, LIMIT).await.unwrap();
@@ -468,7 +468,7 @@ mod tests {
                 target: &home.target,
                 credentials: &credentials,
                 identity: Some(&identity),
-                instance: None,
+                own: None,
                 clock: &SystemClock,
             };
             connector.connect(Caller::CLI, LIMIT).await.unwrap_err()
@@ -508,7 +508,7 @@ mod tests {
                 target: &home.target,
                 credentials: &credentials,
                 identity: Some(&identity),
-                instance: None,
+                own: None,
                 clock: &SystemClock,
             };
             connector.connect(Caller::PROBE, LIMIT).await.unwrap_err()
@@ -526,7 +526,7 @@ mod tests {
             target: &home.target,
             credentials: &credentials,
             identity: None,
-            instance: None,
+            own: None,
             clock: &SystemClock,
         };
         // The listener accepts in the kernel's queue but never answers.
@@ -538,7 +538,7 @@ mod tests {
             target: &target,
             credentials: &credentials,
             identity: None,
-            instance: None,
+            own: None,
             clock: &SystemClock,
         };
         let err = connector.connect(Caller::PROBE, LIMIT).await.unwrap_err();
@@ -564,7 +564,7 @@ mod tests {
                 target: &home.target,
                 credentials: &credentials,
                 identity: None,
-                instance: None,
+                own: None,
                 clock: &SystemClock,
             };
             let mut connection = connector.connect(Caller::READER, LIMIT).await.unwrap();

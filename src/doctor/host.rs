@@ -194,7 +194,7 @@ impl Host for ThisHost {
             target: &target,
             credentials: &credentials,
             identity: None,
-            instance: None,
+            own: None,
             clock: &SystemClock,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

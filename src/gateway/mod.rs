@@ -250,7 +250,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         port: addresses.first().map_or(plan.port, SocketAddr::port),
         started_at: clock.now_ms(),
         boot_id: id::uuid(),
-        own_instance: Secret::new(id::uuid()),
+        own_client: Secret::new(id::uuid()),
         status: OnceLock::new(),
         auth: ArcSwap::from_pointee(settings),
         limiters: ArcSwap::from_pointee(limiters),

@@ -461,7 +461,7 @@ async fn proves_itself(state: &State, address: SocketAddr) -> Result<(), String>
         target: &target,
         credentials: &credentials,
         identity: None,
-        instance: Some(&state.own_instance),
+        own: Some(&state.own_client),
         clock: state.clock.as_ref(),
     };
     let said = |err: crate::client::ClientError| err.to_string();

@@ -60,8 +60,8 @@ pub struct State {
     pub auth: ArcSwap<auth::Settings>,
     /// Replaced when their settings change; the counts begin anew then.
     pub limiters: ArcSwap<auth::Limiters>,
-    /// The instance id of the client that proves the gateway to itself.
-    pub own_instance: Secret,
+    /// What the client that proves the gateway to itself is known by.
+    pub own_client: Secret,
     pub devices: Devices,
     pub presence: Presence,
     pub health: Health,

@@ -8,6 +8,10 @@ use crate::protocol::scope::Scopes;
 use crate::protocol::shape::{Field, POSITIVE, STR, STR1, STR1_LIST, Shape, UINT, may, need};
 use crate::protocol::version;
 
+/// Header of the upgrade by which a gateway knows its own client; the value
+/// changes with each start.
+pub const OWN_CLIENT: &str = "x-openclaw-own-client";
+
 const CLIENT_ID: Shape = Shape::AnyOf(&[
     Shape::Const("webchat-ui"),
     Shape::Const("openclaw-control-ui"),

@@ -9,7 +9,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::{Value, json};
 
-use crate::base::secret::Secret;
 use crate::config::schema::gateway::ControlUi;
 use crate::gateway::auth::limiter::Guess;
 use crate::gateway::auth::{self, Limiters, Method, Mode, Refusal};
@@ -67,8 +66,6 @@ pub type News = (Event, Value);
 pub struct Gate<'a> {
     pub settings: &'a auth::Settings,
     pub limiters: &'a Limiters,
-    /// How the gateway's own client names itself.
-    pub own_instance: &'a Secret,
     pub devices: &'a Devices,
     pub control_ui: &'a ControlUi,
     pub peer: &'a Peer,
@@ -207,7 +204,7 @@ impl Gate<'_> {
         if settings.mode == Mode::None {
             return Ok(Method::None);
         }
-        let (limiter, ip) = self.limiter(hello);
+        let (limiter, ip) = self.limiter();
         if let Some(limiter) = limiter
             && limiter.locked_for(Guess::SharedSecret, ip).is_some()
         {
@@ -245,12 +242,11 @@ impl Gate<'_> {
         rules.user(header).map(|_user| Method::TrustedProxy).map_err(Refusal::TrustedProxy)
     }
 
-    /// The proof that the gateway answers goes through sign-in from this very
-    /// host: others' guesses must not fail it, and it must not clear their count.
-    fn limiter(&self, hello: &Hello) -> (Option<&auth::Limiter>, IpAddr) {
+    /// The gateway's own client signs in from this very host: others' guesses
+    /// must not fail it, and it must not clear their count.
+    fn limiter(&self) -> (Option<&auth::Limiter>, IpAddr) {
         let ip = self.peer.client_ip;
-        let instance = hello.params.client.instance_id.as_deref();
-        if instance.is_some_and(|instance| self.own_instance.matches(instance)) {
+        if self.peer.own {
             (None, ip)
         } else if self.peer.origin.is_some() {
             let ip = if ip.is_loopback() { BROWSER_ON_LOOPBACK } else { ip };
@@ -381,7 +377,7 @@ impl Gate<'_> {
         let candidate =
             explicit.or(shown.token.as_deref().map(str::trim)).filter(|t| !t.is_empty());
         let Some(candidate) = candidate else { return Err(refusal) };
-        let (limiter, ip) = self.limiter(hello);
+        let (limiter, ip) = self.limiter();
         if let Some(limiter) = limiter
             && limiter.locked_for(Guess::DeviceToken, ip).is_some()
         {

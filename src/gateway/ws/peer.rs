@@ -24,6 +24,8 @@ pub struct Peer {
     pub client_ip: IpAddr,
     /// Loopback, and no proxy in between.
     pub local: bool,
+    /// The gateway itself, which proves that it answers.
+    pub own: bool,
     /// Whether an unknown proxy stands between: where the client is, nobody knows.
     pub hidden: bool,
     /// Whether the TCP peer is a trusted proxy.
@@ -56,6 +58,7 @@ impl Peer {
             remote,
             client_ip: told.unwrap_or(ip),
             local: ip.is_loopback() && !forwarded,
+            own: false,
             hidden: forwarded && !via_trusted_proxy,
             via_trusted_proxy,
             origin: header(ORIGIN),

@@ -48,7 +48,7 @@ pub async fn serve(
     state: Arc<State>,
     mut wire: Wire,
     peer: Peer,
-    slot: PreauthSlot,
+    slot: Option<PreauthSlot>,
     stop: CancellationToken,
 ) {
     let conn_id = id::uuid();
@@ -147,7 +147,6 @@ async fn decide(
         let gate = Gate {
             settings: &settings,
             limiters: &limiters,
-            own_instance: &state.own_instance,
             devices: &state.devices,
             control_ui: &config.config.gateway.control_ui,
             peer: &peer,

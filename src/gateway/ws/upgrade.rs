@@ -18,6 +18,7 @@ use crate::gateway::state::Phase;
 use crate::gateway::ws::Peer;
 use crate::gateway::ws::socket;
 use crate::gateway::ws::wire::Wire;
+use crate::protocol::connect::OWN_CLIENT;
 
 /// Whether the request asks for a WebSocket, on whatever path.
 pub fn is_wanted<B>(request: &Request<B>) -> bool {
@@ -51,15 +52,18 @@ pub fn answer(
     let accept = accept_key(key.as_bytes());
     let gateway = state.config.load();
     let gateway = &gateway.config.gateway;
-    let peer = Peer::new(
+    let mut peer = Peer::new(
         remote,
         request.headers(),
         &gateway.trusted_proxies,
         gateway.allow_real_ip_fallback,
     );
-    let Some(slot) = state.preauth.enter(peer.client_ip) else {
+    let mark = request.headers().get(OWN_CLIENT).and_then(|value| value.to_str().ok());
+    peer.own = mark.is_some_and(|mark| state.own_client.matches(mark));
+    let slot = state.preauth.enter(peer.client_ip);
+    if slot.is_none() && !peer.own {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many unauthenticated sockets");
-    };
+    }
     let first_protocol = request
         .headers()
         .get(SEC_WEBSOCKET_PROTOCOL)

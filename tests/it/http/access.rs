@@ -8,6 +8,10 @@ use tokio::net::{TcpStream, UnixDatagram};
 use super::{Bed, user};
 use crate::support::program::{Gateway, TOKEN};
 
+const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\n\
+    upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 #[tokio::test]
 async fn only_the_bearer_of_the_token_gets_in() {
     let bed = Bed::start(json!({})).await;
@@ -108,9 +112,9 @@ async fn guessing_locks_out_even_the_right_secret_for_a_while() {
     assert_eq!(bed.post("/v1/models", &json!({})).await.status, 405);
 }
 
-/// The watchdog's proof signs in from the same address as the guesses.
+/// The watchdog's proof signs in from the same address as they do.
 #[tokio::test]
-async fn guessing_on_this_host_neither_starves_the_watchdog_nor_is_forgiven_by_it() {
+async fn clients_of_this_host_cannot_starve_the_watchdog_nor_does_it_forgive_their_guesses() {
     let dir = tempfile::tempdir().unwrap();
     let manager = dir.path().join("notify");
     let told = UnixDatagram::bind(&manager).unwrap();
@@ -139,6 +143,15 @@ async fn guessing_on_this_host_neither_starves_the_watchdog_nor_is_forgiven_by_i
         assert_eq!(ask("wrong").await, 401);
     }
     assert_eq!(ask(TOKEN).await, 429);
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        let mut socket = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+        socket.write_all(UPGRADE).await.unwrap();
+        let mut status = [0; 12];
+        socket.read_exact(&mut status).await.unwrap();
+        silent.push((socket, status));
+    }
+    assert_eq!(&silent.last().unwrap().1, b"HTTP/1.1 503");
     for _ in 0..5 {
         fed().await;
     }
