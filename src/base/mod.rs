@@ -7,6 +7,7 @@ pub mod duration;
 pub mod hex;
 pub mod id;
 pub mod json;
+pub mod nearest;
 pub mod redact;
 pub mod secret;
 

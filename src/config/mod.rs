@@ -54,6 +54,9 @@ pub struct Issue {
     pub allowed_values: Option<Vec<Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_values_hidden_count: Option<usize>,
+    /// What may have been meant; for people, not on the wire.
+    #[serde(skip)]
+    pub hint: Option<String>,
 }
 
 impl Issue {
@@ -63,6 +66,7 @@ impl Issue {
             message: message.into(),
             allowed_values: None,
             allowed_values_hidden_count: None,
+            hint: None,
         }
     }
 
@@ -74,7 +78,11 @@ impl Issue {
 
 impl fmt::Display for Issue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.shown_path(), self.message)
+        write!(f, "{}: {}", self.shown_path(), self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
     }
 }
 

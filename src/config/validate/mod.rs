@@ -141,6 +141,19 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_key_comes_with_the_one_that_may_have_been_meant() {
+        let said = |input: &str| evaluate(input).issues[0].to_string();
+        assert_eq!(
+            said(r#"{"gateway":{"prot":1}}"#),
+            r#"gateway: Unrecognized key: "prot" (did you mean "port"?)"#
+        );
+        assert_eq!(
+            said(r#"{"gateway":{"port":1,"zzzzz":1}}"#),
+            r#"gateway: Unrecognized key: "zzzzz""#
+        );
+    }
+
+    #[test]
     fn every_recorded_document_gets_the_recorded_verdict() {
         let cases = include_str!("../../../tests/fixtures/config/validate-cases.jsonl");
         let mut wrong = Vec::new();

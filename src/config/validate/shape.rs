@@ -3,8 +3,9 @@
 //! Wording and order follow the reference's schema library, which clients and
 //! the Control UI show verbatim.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::base::nearest::nearest;
 use crate::config::Issue;
 use crate::config::schema::table::{Kind, Shape, Table};
 use crate::config::validate::{secret_ref, text};
@@ -159,13 +160,28 @@ impl Walk<'_> {
                 self.below(key, |walk| walk.value(table.shape(rest), Some(member)));
             }
         } else if shape.kind == Kind::Strict && self.path != "gateway.tls" {
-            let unknown: Vec<String> = others.map(|(key, _)| format!("{key:?}")).collect();
-            match unknown.as_slice() {
-                [] => {}
-                [key] => self.soft(format!("Unrecognized key: {key}")),
-                keys => self.soft(format!("Unrecognized keys: {}", keys.join(", "))),
-            }
+            let unknown: Vec<&str> = others.map(|(key, _)| key.as_str()).collect();
+            self.unknown(shape, object, &unknown);
         }
+    }
+
+    fn unknown(&mut self, shape: &Shape, object: &Map<String, Value>, unknown: &[&str]) {
+        let quoted: Vec<String> = unknown.iter().map(|key| format!("{key:?}")).collect();
+        let message = match quoted.as_slice() {
+            [] => return,
+            [key] => format!("Unrecognized key: {key}"),
+            keys => format!("Unrecognized keys: {}", keys.join(", ")),
+        };
+        let free = shape.named().map(|edge| edge.key).filter(|key| !object.contains_key(*key));
+        let free: Vec<String> = free.map(str::to_owned).collect();
+        let meant: Vec<String> = unknown
+            .iter()
+            .flat_map(|key| nearest(key, &free))
+            .map(|name| format!("{name:?}"))
+            .collect();
+        let mut issue = Issue::new(self.path.clone(), message);
+        issue.hint = (!meant.is_empty()).then(|| format!("did you mean {}?", meant.join(" or ")));
+        self.found.push(Found { issue, soft: true });
     }
 
     fn array(&mut self, shape: &Shape, value: Option<&Value>) {
