@@ -440,13 +440,6 @@ async fn bound_drain(state: &State) {
 /// health.
 async fn proves_itself(state: &State, address: SocketAddr) -> Result<(), String> {
     let auth = state.auth.load_full();
-    if auth.mode == gate::AuthMode::TrustedProxy {
-        // Only a proxy can sign in; an answered request is what can be proven.
-        if state.tls.is_some() {
-            return TcpStream::connect(address).await.map(drop).map_err(|err| err.to_string());
-        }
-        return answers_http(address).await;
-    }
     let target = Target {
         url: format!("{}://{address}", if state.tls.is_some() { "wss" } else { "ws" }),
         source: target::Source::Loopback,

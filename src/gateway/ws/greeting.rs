@@ -198,11 +198,12 @@ impl Gate<'_> {
     /// Step six: compares the shared secret without acting on it.
     fn prove_secret(&self, hello: &Hello) -> Proven {
         let settings = self.settings;
-        if settings.mode == Mode::TrustedProxy {
-            return self.prove_by_proxy();
-        }
-        if settings.mode == Mode::None {
-            return Ok(Method::None);
+        match settings.mode {
+            Mode::None => return Ok(Method::None),
+            // The gateway's own client comes through no proxy.
+            Mode::TrustedProxy if self.peer.own => return Ok(Method::None),
+            Mode::TrustedProxy => return self.prove_by_proxy(),
+            Mode::Token | Mode::Password => {}
         }
         let (limiter, ip) = self.limiter();
         if let Some(limiter) = limiter
@@ -271,6 +272,9 @@ impl Gate<'_> {
         }
         if params.device.is_some() {
             return Ok(None);
+        }
+        if self.peer.own && proven.is_ok() {
+            return Ok(Some(params.scopes.clone()));
         }
         if control_ui {
             if operator && proven == &Ok(Method::TrustedProxy) {
@@ -498,11 +502,12 @@ impl Gate<'_> {
         let held = record.scopes.clone().unwrap_or_default();
         if held.first_missing(claim.scopes.as_slice()).is_some() {
             // The gateway's own secret, shown on this host by a terminal, is
-            // worth more than what the device asked for the first time.
+            // worth more than what the device asked for the first time. Where
+            // there is no secret, a new device would get it all anyway.
             let terminal = client.is_cli() || client.id == "openclaw-tui";
             let silent = local
                 && self.peer.origin.is_none()
-                && method.is_shared_secret()
+                && (method.is_shared_secret() || method == Method::None)
                 && terminal
                 && hello.role == Role::Operator;
             return Ok(Some(("scope-upgrade", silent)));

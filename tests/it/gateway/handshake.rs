@@ -255,6 +255,21 @@ async fn more_than_was_paired_needs_a_terminal_with_the_token_or_a_person() {
 }
 
 #[tokio::test]
+async fn without_a_secret_a_terminal_gets_what_it_asks_for_in_any_order() {
+    let open = json!({"gateway": {"auth": {"mode": "none", "token": null}}});
+    let gateway = TestGateway::start_with(open).await;
+    let device = Device::new();
+    let connect = |params| TestClient::connect(gateway.port, params, Some(&device));
+    drop(connect(connect_params("cli", "probe", &["operator.read"])).await.unwrap());
+    let mut terminal = connect(connect_params("cli", "cli", &ALL_SCOPES)).await.unwrap();
+    terminal.ask("system-presence", json!({})).await;
+    let mut elsewhere = connect_params("cli", "cli", &ALL_SCOPES);
+    elsewhere["client"]["platform"] = json!("darwin");
+    let refused = connect(elsewhere).await.err().unwrap();
+    assert_eq!(refused.error["details"]["reason"], "metadata-upgrade");
+}
+
+#[tokio::test]
 async fn a_proxy_in_between_makes_a_new_device_wait_for_a_person() {
     let gateway = TestGateway::start().await;
     let mut watcher = TestClient::operator(gateway.port, &ALL_SCOPES).await;

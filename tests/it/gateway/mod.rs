@@ -4,6 +4,7 @@ mod approvals;
 mod conversation;
 mod flags;
 mod handshake;
+mod proof;
 mod reload;
 mod rpc_chat;
 mod rpc_state;

@@ -52,7 +52,8 @@ impl Gateway {
         Self::spawn_with(config, &[])
     }
 
-    fn spawn_with(config: Value, env: &[(&str, &str)]) -> Self {
+    /// As [`Gateway::spawn`], with more in its environment.
+    pub fn spawn_with(config: Value, env: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let port = free_port();
         let state = home.path().join(".openclaw-dev");
