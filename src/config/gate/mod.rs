@@ -371,7 +371,33 @@ fn hooks(serving: &Serving, resolved: &Value) -> Result<(), StartRefusal> {
             "Invalid config: hooks.token must not match gateway auth token. Set a distinct hooks.token for hook ingress.",
         ));
     }
-    Ok(())
+    if let Some(path) = hooks["path"].as_str().map(str::trim)
+        && !path.is_empty()
+        && path.trim_matches('/').is_empty()
+    {
+        return Err(StartRefusal::failed("hooks.path may not be '/'"));
+    }
+    hook_sessions(hooks)
+}
+
+/// The session that a hook gets without asking must be one that it may ask for.
+fn hook_sessions(hooks: &Value) -> Result<(), StartRefusal> {
+    let normal = |text: &Value| text.as_str().unwrap_or_default().trim().to_lowercase();
+    let prefixes = hooks["allowedSessionKeyPrefixes"].as_array().map(Vec::as_slice);
+    let prefixes: Vec<String> = prefixes.unwrap_or_default().iter().map(normal).collect();
+    let prefixes: Vec<&String> = prefixes.iter().filter(|prefix| !prefix.is_empty()).collect();
+    let allowed = |key: &str| {
+        prefixes.is_empty() || prefixes.iter().any(|prefix| key.starts_with(prefix.as_str()))
+    };
+    match normal(&hooks["defaultSessionKey"]).as_str() {
+        "" if !allowed("hook:example") => Err(StartRefusal::failed(
+            "hooks.allowedSessionKeyPrefixes must include 'hook:' when hooks.defaultSessionKey is unset",
+        )),
+        key if !key.is_empty() && !allowed(key) => Err(StartRefusal::failed(
+            "hooks.defaultSessionKey must match hooks.allowedSessionKeyPrefixes",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn trusted_proxy(serving: &Serving, snapshot: &Snapshot) -> Result<(), StartRefusal> {

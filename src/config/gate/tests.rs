@@ -118,6 +118,24 @@ fn an_unfit_configuration_is_refused_with_the_texts_that_operators_know() {
         &none,
         &["Gateway failed to start: Error: hooks.enabled requires hooks.token"],
     );
+    for (hooks, text) in [
+        (r#"path:"//""#, "hooks.path may not be '/'"),
+        (
+            r#"allowedSessionKeyPrefixes:["task:"]"#,
+            "hooks.allowedSessionKeyPrefixes must include 'hook:' when hooks.defaultSessionKey is unset",
+        ),
+        (
+            r#"allowedSessionKeyPrefixes:[" Hook:"],defaultSessionKey:"main""#,
+            "hooks.defaultSessionKey must match hooks.allowedSessionKeyPrefixes",
+        ),
+    ] {
+        let text = format!("Gateway failed to start: Error: {text}");
+        refuses(
+            &format!(r#"{{{TOKEN},hooks:{{enabled:true,token:"h",{hooks}}}}}"#),
+            &none,
+            &[text.as_str()],
+        );
+    }
 }
 
 #[test]
