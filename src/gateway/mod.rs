@@ -162,6 +162,11 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
     for line in &prepared.warnings {
         tracing::warn!("{line}");
     }
+    for entry in auth::proxy::unusable(&prepared.snapshot.config.gateway.trusted_proxies) {
+        tracing::warn!(
+            "gateway.trustedProxies: {entry:?} is neither an address nor a network such as 10.0.0.0/8; it matches nobody"
+        );
+    }
     for line in &prepared.notices {
         tracing::info!("{line}");
     }

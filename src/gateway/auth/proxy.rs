@@ -43,13 +43,23 @@ pub fn is_listed(ip: IpAddr, networks: &[String]) -> bool {
     networks.iter().any(|network| contains(network.trim(), ip.to_canonical()))
 }
 
-fn contains(network: &str, ip: IpAddr) -> bool {
+/// Entries that are neither an address nor a network, and so match nobody.
+pub fn unusable(networks: &[String]) -> impl Iterator<Item = &str> {
+    networks.iter().map(|network| network.trim()).filter(|network| parse(network).is_none())
+}
+
+/// An address, and how many of its leading bits count.
+fn parse(network: &str) -> Option<(IpAddr, u32)> {
     let (base, bits) = match network.split_once('/') {
-        Some((base, bits)) => (base, bits.parse::<u32>().ok()),
-        None => (network, Some(128)),
+        Some((base, bits)) => (base, bits.parse().ok()?),
+        None => (network, 128),
     };
-    let (Ok(base), Some(bits)) = (base.parse::<IpAddr>(), bits) else { return false };
-    match (base.to_canonical(), ip) {
+    Some((base.parse::<IpAddr>().ok()?.to_canonical(), bits))
+}
+
+fn contains(network: &str, ip: IpAddr) -> bool {
+    let Some((base, bits)) = parse(network) else { return false };
+    match (base, ip) {
         (IpAddr::V4(base), IpAddr::V4(ip)) => {
             let shift = 32u32.saturating_sub(bits.min(32));
             u32::from(base).checked_shr(shift).unwrap_or(0)
@@ -71,6 +81,9 @@ mod tests {
     #[test]
     fn addresses_and_networks_are_recognised() {
         let networks = ["10.0.0.0/8".to_owned(), "192.0.2.7".to_owned(), "fd00::/8".to_owned()];
+        assert_eq!(unusable(&networks).count(), 0);
+        let wrong = ["proxy.lan".to_owned(), "10.0.0.0/".to_owned()];
+        assert_eq!(unusable(&wrong).collect::<Vec<_>>(), ["proxy.lan", "10.0.0.0/"]);
         let cases = [
             ("10.9.8.7", true),
             ("11.0.0.1", false),
