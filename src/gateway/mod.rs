@@ -18,6 +18,7 @@ pub mod listen;
 pub mod lock;
 pub mod metrics;
 pub mod nodes;
+mod noted;
 pub mod options;
 mod own_calls;
 pub mod pairing;

@@ -5,7 +5,6 @@
 
 pub mod expr;
 pub mod job;
-mod noted;
 pub mod runner;
 pub mod schedule;
 pub mod store;

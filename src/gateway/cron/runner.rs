@@ -13,7 +13,8 @@ use crate::agents::{RunOutcome, RunRequest, RunStatus};
 use crate::base::id::{SessionKey, uuid};
 use crate::gateway::State;
 use crate::gateway::cron::job::{Job, Payload};
-use crate::gateway::cron::{Ran, noted, store};
+use crate::gateway::cron::{Ran, store};
+use crate::gateway::noted;
 use crate::gateway::routing::outbound;
 use crate::protocol::events::Event;
 
@@ -101,14 +102,14 @@ async fn wait_time(state: &Arc<State>) -> Option<Duration> {
 pub async fn run_job(state: &Arc<State>, job: Job) {
     let started = state.clock.now_ms();
     broadcast(state, &job.id, "started", [("runAtMs", started.into())]);
-    let task = noted::began(state, &job, started).await;
+    let task = noted::job_began(state, &job, started).await;
     let (ran, details) = match &job.payload {
         Payload::SystemEvent { text } => notice(state, &job, text),
         Payload::AgentTurn { .. } => turn(state, &job).await,
     };
     let ended = state.clock.now_ms();
     let summary = details.get("summary").and_then(Value::as_str);
-    noted::ended(state, task, &ran, summary, ended).await;
+    noted::job_ended(state, task, &ran, summary, ended).await;
     let noting = Arc::clone(state);
     let (id, result) = (job.id.clone(), ran.clone());
     let noted = tokio::task::spawn_blocking(move || {

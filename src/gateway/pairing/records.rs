@@ -248,6 +248,11 @@ impl Paired {
         self.tokens.get(role).filter(|token| token.revoked_at_ms.is_none())
     }
 
+    /// Whether the token of a role was taken away.
+    pub fn was_revoked(&self, role: &str) -> bool {
+        self.tokens.get(role).is_some_and(|token| token.revoked_at_ms.is_some())
+    }
+
     /// Whether the device may take `role`: by a live token, or, in records
     /// without any token, by the roles written down.
     pub fn has_role(&self, role: &str) -> bool {

@@ -1,14 +1,16 @@
 //! `agent` and `agent.wait`: a run on behalf of a program, acknowledged at once
 //! and answered when it ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::agents::run::{Frame, Lane, Origin, Usage};
 use crate::agents::sessions::ResetReason;
-use crate::agents::{RunOutcome, RunRequest, RunStatus};
+use crate::agents::{RunHandle, RunOutcome, RunRequest, RunStatus};
 use crate::base::id::SessionKey;
+use crate::gateway::noted;
 use crate::gateway::routing::outbound;
 use crate::gateway::rpc::attachments;
 use crate::gateway::rpc::params::{flag, text, uint};
@@ -32,6 +34,7 @@ async fn agent(call: Call) -> Reply {
     let agents = &call.state.agents;
     if agents.known(&run_id).is_none() {
         let request = request(&call, run_id.clone()).await?;
+        let message = request.message.clone();
         call.state.runs.started_by(
             &run_id,
             &call.caller,
@@ -54,7 +57,7 @@ async fn agent(call: Call) -> Reply {
                 fields.insert("agentId".into(), agents.sessions().agent_of(key).into());
             }
             call.respond_early(accepted);
-            let outcome = handle.outcome().await;
+            let outcome = noting(&call, &run_id, message, handle).await;
             if flag(&call.params, "deliver") == Some(true) {
                 deliver(&call, &outcome).await?;
             }
@@ -68,6 +71,16 @@ async fn agent(call: Call) -> Reply {
     let active = agents.active();
     let at = active.iter().find(|run| run.run_id == run_id).map(|run| run.accepted_at);
     Ok(accepted(&run_id, at.unwrap_or_else(|| call.now())))
+}
+
+/// Waits for the end of a run and notes both ends of it; the run does not wait for the notes.
+async fn noting(call: &Call, run_id: &str, message: String, handle: RunHandle) -> Arc<RunOutcome> {
+    let Some(key) = handle.session_key.clone() else { return handle.outcome().await };
+    let state = &call.state;
+    let began = noted::run_began(state, run_id, &key, message, handle.accepted_at);
+    let (task, outcome) = tokio::join!(began, handle.outcome());
+    noted::run_ended(state, task, &outcome).await;
+    outcome
 }
 
 /// Says the reply on a channel: the named one, else where the session was last

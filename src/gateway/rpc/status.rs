@@ -5,8 +5,10 @@ use serde_json::{Map, Value, json};
 use crate::agents::run::Lane;
 use crate::agents::sessions::ListParams;
 use crate::gateway::rpc::{Call, Method, Reply};
-use crate::gateway::{heartbeat, reload};
+use crate::gateway::{heartbeat, noted, reload};
 use crate::protocol::scope::Scope;
+use crate::store::tasks::Task;
+use crate::store::tasks::audit::{CODES, counts, findings, summary};
 
 pub(crate) const METHODS: &[Method] =
     &[Method { name: "status", run: |call| Box::pin(status(call)) }];
@@ -69,25 +71,14 @@ async fn status(call: Call) -> Reply {
         json!({ "model": null, "contextTokens": null })
     };
     let main = sessions.canonical("main");
+    let noted = noted::all(state).await;
     let mut report = json!({
         "runtimeVersion": crate::base::VERSION,
         "heartbeat": { "defaultAgentId": default, "agents": beats },
         "channelSummary": [],
         "queuedSystemEvents": state.agents.waiting_events(&main),
-        "tasks": tasks(&call),
-        "taskAudit": {
-            "total": 0,
-            "warnings": 0,
-            "errors": 0,
-            "byCode": {
-                "stale_queued": 0,
-                "stale_running": 0,
-                "lost": 0,
-                "delivery_failed": 0,
-                "missing_cleanup": 0,
-                "inconsistent_timestamps": 0,
-            },
-        },
+        "tasks": tasks(&call, &noted),
+        "taskAudit": counts(&CODES, &findings(&noted, now)),
         "sessions": {
             "paths": if admin { paths } else { Vec::new() },
             "count": count,
@@ -106,33 +97,26 @@ async fn status(call: Call) -> Reply {
     Ok(report)
 }
 
-/// Runs that wait or work now; ended ones are not kept as tasks.
-fn tasks(call: &Call) -> Value {
+/// What the registry has of ended tasks, and the runs that wait or work now: those
+/// of chats are among them, which the registry does not have.
+fn tasks(call: &Call, noted: &[Task]) -> Value {
+    let over: Vec<Task> = noted.iter().filter(|task| !task.is_active()).cloned().collect();
+    let mut summed = summary(&over);
     let active = call.state.agents.active();
-    let running = active.iter().filter(|run| run.started_at.is_some()).count();
     let lane = |wanted: Lane| active.iter().filter(|run| run.lane == wanted).count();
+    let running = active.iter().filter(|run| run.started_at.is_some()).count();
     let (subagent, cron) = (lane(Lane::Subagent), lane(Lane::Cron));
-    json!({
-        "total": active.len(),
-        "active": active.len(),
-        "terminal": 0,
-        "failures": 0,
-        "byStatus": {
-            "queued": active.len() - running,
-            "running": running,
-            "succeeded": 0,
-            "failed": 0,
-            "timed_out": 0,
-            "cancelled": 0,
-            "lost": 0,
-        },
-        "byRuntime": {
-            "subagent": subagent,
-            "acp": 0,
-            "cli": active.len() - subagent - cron,
-            "cron": cron,
-        },
-    })
+    summed["total"] = (over.len() + active.len()).into();
+    summed["active"] = active.len().into();
+    summed["byStatus"]["queued"] = (active.len() - running).into();
+    summed["byStatus"]["running"] = running.into();
+    for (runtime, more) in
+        [("subagent", subagent), ("cron", cron), ("cli", active.len() - subagent - cron)]
+    {
+        let before = summed["byRuntime"][runtime].as_u64().unwrap_or(0);
+        summed["byRuntime"][runtime] = (before + more as u64).into();
+    }
+    summed
 }
 
 /// A row of `sessions.list` as `status` shows it.

@@ -497,7 +497,10 @@ impl Gate<'_> {
                 .devices
                 .waits_for_approval(&claim.device_id, self.now)
                 .map_err(|err| storage(&err))?;
-            return Ok(Some(("role-upgrade", local && !waits)));
+            // A host that knows the gateway's secret is back a second after it lost
+            // its token: what somebody took away, somebody gives again.
+            let taken = hello.role != Role::Operator && record.was_revoked(&claim.role);
+            return Ok(Some(("role-upgrade", local && !waits && !taken)));
         }
         let held = record.scopes.clone().unwrap_or_default();
         if held.first_missing(claim.scopes.as_slice()).is_some() {

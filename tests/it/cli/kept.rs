@@ -156,3 +156,21 @@ async fn runs_of_jobs_are_tasks() {
         assert_eq!((run.code, run.err.as_str()), (1, err), "{args:?}");
     }
 }
+
+#[tokio::test]
+async fn turns_are_tasks_and_the_status_counts_them() {
+    let gateway = Gateway::start(json!({})).await;
+    let turn = ask(&gateway, &["agent", "--message", "hello", "--json"]).await.json();
+    let listed = ask(&gateway, &["tasks", "list", "--runtime", "cli", "--json"]).await.json();
+    let task = &listed["tasks"][0];
+    assert_eq!((&listed["count"], &task["status"]), (&json!(1), &json!("succeeded")));
+    assert_eq!((&task["runId"], &task["sourceId"]), (&turn["runId"], &turn["runId"]));
+    assert_eq!((&task["task"], &task["scopeKind"]), (&json!("hello"), &json!("session")));
+    assert_eq!(task["childSessionKey"], task["ownerKey"]);
+    let status = ask(&gateway, &["status", "--json"]).await.json();
+    let tasks = &status["tasks"];
+    assert_eq!((&tasks["total"], &tasks["terminal"]), (&json!(1), &json!(1)));
+    assert_eq!((&tasks["active"], &tasks["byStatus"]["succeeded"]), (&json!(0), &json!(1)));
+    assert_eq!(tasks["byRuntime"]["cli"], 1);
+    assert_eq!(status["taskAudit"]["total"], 0);
+}

@@ -441,3 +441,26 @@ async fn an_invited_phone_is_let_in_and_keeps_its_invitation_to_itself() {
     let refused = other.err().expect("it belongs to the first phone");
     assert_eq!(refused.error["details"]["authReason"], "bootstrap_token_invalid");
 }
+
+#[tokio::test]
+async fn a_node_whose_token_was_revoked_comes_back_when_somebody_approves_it() {
+    let gateway = TestGateway::start().await;
+    let device = Device::new();
+    let host = async || {
+        let mut params = connect_params("node-host", "node", &[]);
+        params["role"] = json!("node");
+        TestClient::connect(gateway.port, params, Some(&device)).await
+    };
+    let mut operator = TestClient::operator(gateway.port, &["operator.admin"]).await;
+    let mut node = host().await.unwrap();
+    let revoked = json!({"deviceId": device.id(), "role": "node"});
+    operator.ask("device.token.revoke", revoked).await;
+    assert_eq!(node.closed().await.0, 4001);
+    // It still knows the secret of the gateway, and that is not enough.
+    let refused = host().await.err().expect("a revoked node waits");
+    assert_eq!(refused.error["details"]["code"], "PAIRING_REQUIRED");
+    assert_eq!(refused.error["details"]["reason"], "role-upgrade");
+    let request = &refused.error["details"]["requestId"];
+    operator.ask("device.pair.approve", json!({ "requestId": request })).await;
+    host().await.unwrap();
+}

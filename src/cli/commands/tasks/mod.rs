@@ -265,7 +265,7 @@ fn linked(flow: &Map<String, Value>, tasks: &[Task]) -> (Vec<Task>, Value) {
     let id = flow["flowId"].as_str();
     let linked: Vec<Task> =
         tasks.iter().filter(|task| task.parent_flow_id.as_deref() == id).cloned().collect();
-    let summary = audit::summary(&linked);
+    let summary = tasks::audit::summary(&linked);
     (linked, summary)
 }
 

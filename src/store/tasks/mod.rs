@@ -3,6 +3,8 @@
 //!
 //! Every use opens the file anew: it is rarely asked, and others write to it.
 
+pub mod audit;
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
