@@ -12,7 +12,7 @@ use rmcp::service::RunningService;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ use crate::agents::runtime::Inner;
 /// Sends requests to a server.
 pub(crate) type Peer = rmcp::Peer<RoleClient>;
 
-/// Longest line of a server's complaints that is kept.
+/// Most bytes of one line of a server's complaints.
 const MOST_COMPLAINT: usize = 500;
 
 /// A server that has told its tools.
@@ -180,14 +180,49 @@ async fn introduce(
     Ok(Live { peer, tools })
 }
 
-/// Logs what a program complains about, and keeps the last line.
-async fn listen(name: String, stderr: impl AsyncRead + Unpin, last: Arc<Mutex<String>>) {
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let line = crate::agents::sessions::ellipsis(line.trim(), MOST_COMPLAINT);
-        if !line.is_empty() {
-            tracing::debug!(server = name, "{line}");
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = line;
+/// Logs what a program complains about, and keeps the last line. Whatever it
+/// writes is read: a program whose complaints pile up would stop.
+async fn listen(name: String, mut stderr: impl AsyncRead + Unpin, last: Arc<Mutex<String>>) {
+    let mut buffer = vec![0; 4096];
+    let mut line = Vec::new();
+    while let Ok(read) = stderr.read(&mut buffer).await
+        && read > 0
+    {
+        for piece in buffer[..read].split_inclusive(|&byte| byte == b'\n') {
+            let room = MOST_COMPLAINT.saturating_sub(line.len());
+            line.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") {
+                complain(&name, &line, &last);
+                line.clear();
+            }
         }
+    }
+    complain(&name, &line, &last);
+}
+
+fn complain(name: &str, line: &[u8], last: &Mutex<String>) {
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim();
+    if !line.is_empty() {
+        tracing::debug!(server = name, "{line}");
+        line.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn complaints_of_any_kind_are_read_to_their_end() {
+        let last = Arc::new(Mutex::new(String::new()));
+        let mut wild = vec![b'x'; 100_000];
+        wild.extend_from_slice(b"\n\xff latin\n\n");
+        let mut rest = wild.as_slice();
+        listen("it".to_owned(), &mut rest, Arc::clone(&last)).await;
+        assert_eq!(*last.lock().unwrap(), "\u{fffd} latin");
+        assert!(rest.is_empty());
+        listen("it".to_owned(), &wild[..90_000], Arc::clone(&last)).await;
+        assert_eq!(last.lock().unwrap().len(), MOST_COMPLAINT);
     }
 }

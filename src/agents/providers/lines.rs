@@ -4,12 +4,13 @@
 //! Bytes may be split anywhere, also inside a UTF-8 sequence; lines end in LF,
 //! CRLF or CR. It does not read from sockets and knows nothing of JSON.
 
-/// Longest line that is accepted; a peer that sends more is not a model API.
+/// Longest line, and longest event, that is accepted; a peer that sends more is
+/// not a model API.
 pub const MAX_LINE: usize = 16 * 1024 * 1024;
 
-/// A line grew beyond [`MAX_LINE`].
+/// A line or an event grew beyond [`MAX_LINE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a line of the answer is longer than {MAX_LINE} bytes")]
+#[error("a line or an event of the answer is longer than {MAX_LINE} bytes")]
 pub struct LineTooLong;
 
 /// Collects bytes and hands out whole lines.
@@ -108,6 +109,9 @@ impl Splitter {
     }
 
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), LineTooLong> {
+        if self.data.len() > MAX_LINE {
+            return Err(LineTooLong);
+        }
         self.lines.push(bytes)
     }
 
@@ -220,6 +224,18 @@ mod tests {
         let mut lines = Lines::default();
         let piece = vec![b'x'; 1024 * 1024];
         let refused = (0..20).find_map(|_| lines.push(&piece).err());
+        assert_eq!(refused, Some(LineTooLong));
+    }
+
+    #[test]
+    fn an_event_without_end_is_refused_at_the_limit() {
+        let mut splitter = Splitter::new(Framing::Sse);
+        let line = format!("data: {}\n", "x".repeat(1024 * 1024));
+        let refused = (0..20).find_map(|_| {
+            let refused = splitter.push(line.as_bytes()).err();
+            assert_eq!(splitter.next_event(), None);
+            refused
+        });
         assert_eq!(refused, Some(LineTooLong));
     }
 
