@@ -394,7 +394,7 @@ fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>) {
         // Once it is ready a stop may come at any moment, and must fit.
         let prepared = async { tokio::join!(proven, bound_drain(&proving)).0 };
         // A stop may come first: then it is never ready.
-        if stop.run_until_cancelled(prepared).await != Some(true) {
+        if Box::pin(stop.run_until_cancelled(prepared)).await != Some(true) {
             return;
         }
         Notifier.ready(&reload::status(&proving));

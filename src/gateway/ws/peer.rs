@@ -17,6 +17,7 @@ const MAX_LOGGED: usize = 300;
 
 /// The far end of a connection.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not exclude each other")]
 pub struct Peer {
     /// Of the TCP connection.
     pub remote: SocketAddr,
