@@ -50,7 +50,7 @@ impl Link {
         password: Option<&str>,
     ) -> Result<Self, CallError> {
         let snapshot = context.config_in_force();
-        let target = Target::resolve(url, &snapshot.env, &snapshot.config, &context.paths.config);
+        let target = Target::resolve(url, &snapshot.env, &snapshot.config, &context.paths);
         Self::to(context, target, token, password)
     }
 

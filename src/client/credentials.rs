@@ -86,11 +86,10 @@ fn secret(text: Option<&str>) -> Option<Secret> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use serde_json::json;
 
     use super::*;
+    use crate::profile::paths::Paths;
 
     #[track_caller]
     fn check(
@@ -101,7 +100,7 @@ mod tests {
     ) {
         let env: Env = env.iter().copied().collect();
         let config: Config = serde_json::from_value(json!({ "gateway": gateway })).unwrap();
-        let target = Target::resolve(url, &env, &config, Path::new("/c"));
+        let target = Target::resolve(url, &env, &config, &Paths::resolve(&env));
         let plain = |value: &Value| value.as_str().map(str::to_owned);
         let found = Credentials::resolve(token, None, &target, &env, &config, plain);
         assert_eq!(found.token.as_ref().map(Secret::expose), expected);

@@ -3,14 +3,15 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
 use crate::client::error::ClientError;
-use crate::config::Config;
+use crate::client::tls;
+use crate::config::{Config, gate};
 use crate::profile::env::Env;
-use crate::profile::paths::DEFAULT_PORT;
+use crate::profile::paths::{DEFAULT_PORT, Paths};
 
 /// Why a URL was chosen. The texts are part of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub struct Target {
 impl Target {
     /// Chooses the gateway: `--url`, then the environment, then the remote one
     /// of the configuration, then this machine.
-    pub fn resolve(flag: Option<&str>, env: &Env, config: &Config, config_path: &Path) -> Self {
+    pub fn resolve(flag: Option<&str>, env: &Env, config: &Config, paths: &Paths) -> Self {
         let gateway = &config.gateway;
         let remote = |key: &str| {
             gateway
@@ -79,9 +80,13 @@ impl Target {
         Self {
             url,
             source,
-            config_path: config_path.to_owned(),
+            config_path: paths.config.clone(),
             bind: local.then(|| gateway.bind.clone().unwrap_or_else(|| "loopback".to_owned())),
-            fingerprint: remote("tlsFingerprint").filter(|_| !local),
+            fingerprint: if local {
+                local_fingerprint(config, paths)
+            } else {
+                remote("tlsFingerprint")
+            },
             insecure_private: env.is_on("OPENCLAW_ALLOW_INSECURE_PRIVATE_WS"),
         }
     }
@@ -110,7 +115,7 @@ impl Target {
     pub fn endpoint(&self) -> Result<Endpoint, ClientError> {
         let endpoint = Endpoint::parse(&self.url)?;
         let private = self.insecure_private && endpoint.is_private();
-        if endpoint.tls || endpoint.is_loopback() || private {
+        if endpoint.tls || endpoint.is_this_host() || private {
             Ok(endpoint)
         } else {
             Err(ClientError::Plaintext { host: endpoint.host })
@@ -122,7 +127,24 @@ impl Target {
 pub fn local_url(env: &Env, config: &Config) -> String {
     let tls = config.gateway.tls.get("enabled").and_then(serde_json::Value::as_bool);
     let scheme = if tls == Some(true) { "wss" } else { "ws" };
-    format!("{scheme}://127.0.0.1:{}", port(env, config))
+    format!("{scheme}://{}:{}", local_host(config), port(env, config))
+}
+
+/// Where this machine reaches the gateway of a configuration.
+pub fn local_host(config: &Config) -> Ipv4Addr {
+    let host = match config.gateway.bind.as_deref() {
+        Some("custom") => config.gateway.custom_bind_host.as_deref().and_then(|it| it.parse().ok()),
+        Some("tailnet") => gate::tailnet_address(),
+        _ => None,
+    };
+    // Credentials must not go to another host because of a typing mistake.
+    let own = |host: &Ipv4Addr| !host.is_unspecified() && gate::is_this_host((*host).into());
+    host.filter(own).unwrap_or(Ipv4Addr::LOCALHOST)
+}
+
+/// The certificate that the gateway of a configuration shows, if it shows one.
+pub fn local_fingerprint(config: &Config, paths: &Paths) -> Option<String> {
+    tls::fingerprint_of(&config.gateway.tls_files(paths)?.cert)
 }
 
 /// The gateway's port: the environment, then the configuration, then the default.
@@ -171,6 +193,10 @@ impl Endpoint {
             || self.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
     }
 
+    fn is_this_host(&self) -> bool {
+        self.is_loopback() || self.ip().is_some_and(gate::is_this_host)
+    }
+
     fn is_private(&self) -> bool {
         match self.ip().map(|ip| ip.to_canonical()) {
             Some(IpAddr::V4(ip)) => ip.is_private() || ip.is_link_local() || is_carrier_grade(ip),
@@ -200,6 +226,10 @@ mod tests {
 
     use super::*;
 
+    fn paths() -> Paths {
+        Paths { home: "/".into(), state: "/s".into(), config: "/c.json".into(), profile: None }
+    }
+
     fn config(gateway: &serde_json::Value) -> Config {
         serde_json::from_value(json!({ "gateway": gateway })).unwrap()
     }
@@ -212,8 +242,31 @@ mod tests {
         expected: &str,
     ) {
         let env: Env = env.iter().copied().collect();
-        let target = Target::resolve(flag, &env, &config(gateway), Path::new("/c.json"));
+        let target = Target::resolve(flag, &env, &config(gateway), &paths());
         assert_eq!(target.details(), expected);
+    }
+
+    #[test]
+    fn this_machine_is_reached_where_the_gateway_listens_and_nowhere_else() {
+        let local = |gateway| local_host(&config(&gateway)).to_string();
+        assert_eq!(local(json!({"bind": "custom", "customBindHost": "127.0.0.9"})), "127.0.0.9");
+        for gateway in [
+            json!({}),
+            json!({"bind": "lan"}),
+            json!({"bind": "custom", "customBindHost": "0.0.0.0"}),
+            json!({"bind": "custom", "customBindHost": "192.0.2.77"}),
+            json!({"bind": "loopback", "customBindHost": "127.0.0.9"}),
+        ] {
+            assert_eq!(local(gateway.clone()), "127.0.0.1", "{gateway}");
+        }
+        let plain = |url: &str| {
+            let env: Env = [("OPENCLAW_GATEWAY_URL", url)].into_iter().collect();
+            Target::resolve(None, &env, &config(&json!({})), &paths()).endpoint().is_ok()
+        };
+        assert!(!plain("ws://192.0.2.77:1"));
+        if let Some(own) = gate::lan_address() {
+            assert!(plain(&format!("ws://{own}:1")), "tokens do not leave this machine");
+        }
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! Nothing here is touched by plaintext connections, because reading the trust
 //! store costs more than everything else a command does.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -14,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::base::hex;
 use crate::client::dial::Stream;
 use crate::client::error::ClientError;
 
@@ -52,6 +55,16 @@ fn config(fingerprint: Option<&str>) -> Result<ClientConfig, ClientError> {
             .map_err(|err| tls_error(&err))?
             .with_no_client_auth()),
     }
+}
+
+/// SHA-256 of a certificate, lower-case hex.
+pub fn fingerprint(cert: &CertificateDer<'_>) -> String {
+    hex::encode(&Sha256::digest(cert.as_ref()))
+}
+
+/// The fingerprint of the first certificate in a PEM file.
+pub fn fingerprint_of(path: &Path) -> Option<String> {
+    CertificateDer::from_pem_file(path).ok().map(|cert| fingerprint(&cert))
 }
 
 fn tls_error(err: &dyn std::fmt::Display) -> ClientError {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::{self, SystemClock};
-use crate::client::{Caller, ClientError, Connector, Credentials, Target};
+use crate::client::{Caller, ClientError, Connector, Credentials, Target, target};
 use crate::config::Snapshot;
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
@@ -184,12 +184,12 @@ impl Host for ThisHost {
 
     fn ask_gateway(&self, snapshot: &Snapshot, port: u16) -> Answer {
         let (env, config) = (&*snapshot.env, &snapshot.config);
-        let mut target = Target::resolve(None, env, config, &snapshot.path);
+        let mut target = Target::resolve(None, env, config, &self.paths);
         let scheme = if target.url.starts_with("wss") { "wss" } else { "ws" };
-        target.url = format!("{scheme}://127.0.0.1:{port}");
+        target.url = format!("{scheme}://{}:{port}", target::local_host(config));
         let plain = |value: &serde_json::Value| value.as_str().map(str::to_owned);
         let credentials = Credentials::resolve(None, None, &target, env, config, plain);
-        let open = config.gateway.auth.mode.as_deref() == Some("none");
+        let open = matches!(config.gateway.auth.mode.as_deref(), Some("none" | "trusted-proxy"));
         // Without a device identity nothing is paired and nothing is stored.
         let connector = Connector {
             target: &target,
@@ -206,7 +206,8 @@ impl Host for ThisHost {
                     connection.hang_up().await;
                     Answer::Admitted
                 }
-                // Without a secret only a device is missing, and commands bring theirs.
+                // Where there is no secret only a device is missing, or the proxy
+                // that clients come through; the gateway itself is well.
                 Err(ClientError::NotAdmitted(remote))
                     if open && remote.detail_code() == Some("DEVICE_IDENTITY_REQUIRED") =>
                 {

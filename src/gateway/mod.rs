@@ -299,11 +299,11 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
 }
 
 async fn load_tls(snapshot: &Snapshot, paths: &Paths) -> Result<Option<tls::Tls>, StartError> {
-    let (section, paths) = (snapshot.config.gateway.tls.clone(), paths.clone());
-    if section.is_empty() {
+    let (gateway, paths) = (snapshot.config.gateway.clone(), paths.clone());
+    if gateway.tls.is_empty() {
         return Ok(None);
     }
-    let loaded = tokio::task::spawn_blocking(move || tls::load(&section, &paths)).await;
+    let loaded = tokio::task::spawn_blocking(move || tls::load(&gateway, &paths)).await;
     let loaded = loaded.map_err(|err| gate::StartRefusal::failed(err.to_string()))?;
     let tls = loaded.map_err(gate::StartRefusal::failed)?;
     if let Some(tls) = &tls {

@@ -446,7 +446,7 @@ async fn proves_itself(state: &State, address: SocketAddr) -> Result<(), String>
         config_path: state.paths.config.clone(),
         bind: None,
         fingerprint: state.tls.as_ref().map(|tls| tls.fingerprint.clone()),
-        insecure_private: true,
+        insecure_private: false,
     };
     let credentials =
         Credentials { token: auth.token.clone(), password: auth.password.clone(), typed: false };

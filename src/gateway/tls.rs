@@ -1,7 +1,6 @@
 //! TLS on the gateway's port: the configured certificate, or one made at the
 //! first start. Clients pin its SHA-256 fingerprint.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +8,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, version};
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 use tokio_rustls::TlsAcceptor;
 
+use crate::client::tls::fingerprint;
+use crate::config::schema::gateway::{Gateway, TlsFiles};
 use crate::profile::paths::{Paths, expand};
 use crate::store::atomic;
 
@@ -47,17 +47,11 @@ impl std::fmt::Debug for Tls {
 }
 
 /// Loads what `gateway.tls` asks for; `None` when TLS is off. Blocking.
-pub fn load(section: &Map<String, Value>, paths: &Paths) -> Result<Option<Tls>, TlsError> {
-    if section.get("enabled") != Some(&Value::Bool(true)) {
-        return Ok(None);
-    }
-    let file = |key: &str| {
-        let path = section.get(key).and_then(Value::as_str).filter(|path| !path.trim().is_empty());
-        path.map(|path| expand(path, &paths.home))
-    };
-    let own = paths.state.join("gateway").join("tls");
-    let cert = file("certPath").unwrap_or_else(|| own.join("gateway-cert.pem"));
-    let key = file("keyPath").unwrap_or_else(|| own.join("gateway-key.pem"));
+pub fn load(gateway: &Gateway, paths: &Paths) -> Result<Option<Tls>, TlsError> {
+    let Some(TlsFiles { cert, key }) = gateway.tls_files(paths) else { return Ok(None) };
+    let section = &gateway.tls;
+    let ca = section.get("caPath").and_then(Value::as_str).map(str::trim);
+    let ca = ca.filter(|path| !path.is_empty()).map(|path| expand(path, &paths.home));
     let may_generate = section.get("autoGenerate") != Some(&Value::Bool(false));
     if may_generate && !cert.exists() && !key.exists() {
         generate(&cert, &key)?;
@@ -66,7 +60,7 @@ pub fn load(section: &Map<String, Value>, paths: &Paths) -> Result<Option<Tls>, 
     if !cert.exists() || !key.exists() {
         return Err(TlsError::Missing);
     }
-    serve(&cert, &key, file("caPath").as_deref()).map(Some)
+    serve(&cert, &key, ca.as_deref()).map(Some)
 }
 
 fn generate(cert: &Path, key: &Path) -> Result<(), TlsError> {
@@ -85,13 +79,7 @@ fn generate(cert: &Path, key: &Path) -> Result<(), TlsError> {
 
 fn serve(cert: &Path, key: &Path, ca: Option<&Path>) -> Result<Tls, TlsError> {
     let chain = certificates(cert)?;
-    let fingerprint = Sha256::digest(chain[0].as_ref()).iter().fold(
-        String::with_capacity(64),
-        |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-            text
-        },
-    );
+    let fingerprint = fingerprint(&chain[0]);
     let private = PrivateKeyDer::from_pem_file(key).map_err(|err| unreadable(key, &err))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -139,8 +127,8 @@ mod tests {
     use super::*;
     use crate::profile::env::Env;
 
-    fn section(value: &Value) -> Map<String, Value> {
-        value.as_object().cloned().unwrap_or_default()
+    fn section(value: &Value) -> Gateway {
+        serde_json::from_value(json!({ "tls": value })).unwrap()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use crate::config::Gateway;
+use crate::config::{Gateway, gate};
 
 /// The addresses that `gateway.bind` asks for, or why there are none. IPv6 is
 /// left out on hosts without it, where its socket could not start.
@@ -24,8 +24,11 @@ pub fn wanted(gateway: &Gateway, port: u16) -> Result<Vec<SocketAddr>, String> {
             .and_then(|host| host.parse().ok())
             .map(|host| vec![at(host)])
             .ok_or_else(|| "gateway.bind=custom requires gateway.customBindHost".into()),
+        "tailnet" => gate::tailnet_address()
+            .map(|host| vec![at(host.into())])
+            .ok_or_else(|| "gateway.bind=tailnet found no tailnet address (100.64.0.0/10) on this host; is the tailnet up?".into()),
         other => Err(format!(
-            "gateway.bind={other} has no fixed address for the socket unit; use loopback, lan or custom"
+            "gateway.bind={other} is not known; use loopback, lan, tailnet, auto or custom"
         )),
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! A spec never carries a secret: the process reads tokens and keys itself.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::base::VERSION;
@@ -193,6 +193,14 @@ impl ServiceSpec {
             writable,
             hardening,
         }
+    }
+
+    /// Whether it listens on an address that the host may not have yet when the
+    /// manager binds it: one of a network that comes up later.
+    pub fn listens_on_an_address_of_its_own(&self) -> bool {
+        let fixed = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+        let addresses = self.listen.iter().filter_map(|it| it.parse::<SocketAddr>().ok());
+        addresses.map(|address| address.ip()).any(|ip| !fixed(ip))
     }
 
     /// What a package ships for every user: paths are left to the manager.

@@ -124,7 +124,7 @@ fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs) -> Vec<Cand
     let (env, config) = (&*snapshot.env, &snapshot.config);
     let token = args.token.as_deref().or(before.token.as_deref());
     let password = args.password.as_deref().or(before.password.as_deref());
-    let chosen = Target::resolve(args.url.as_deref(), env, config, &context.paths.config);
+    let chosen = Target::resolve(args.url.as_deref(), env, config, &context.paths);
     let mut candidates = Vec::new();
     if chosen.is_override() {
         candidates.push(Candidate {
@@ -160,7 +160,7 @@ fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs) -> Vec<Cand
         url: url.clone(),
         source: Source::Loopback,
         bind: Some(config.gateway.bind.clone().unwrap_or_else(|| "loopback".to_owned())),
-        fingerprint: None,
+        fingerprint: target::local_fingerprint(config, &context.paths),
         ..chosen.clone()
     };
     candidates.push(Candidate {

@@ -56,24 +56,36 @@ pub(super) fn hosts(bind: Bind, custom: Option<&str>) -> Result<Vec<IpAddr>, Str
     }
 }
 
+/// The address from which this host would talk to another. Connecting a UDP
+/// socket only consults the routing table; nothing is sent.
+fn address_towards(far: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = match far {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((far, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
 /// The private address from which this host would talk to others.
 pub fn lan_address() -> Option<Ipv4Addr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address that documentation has for itself: nothing is sent there.
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    match socket.local_addr().ok()?.ip() {
+    // The far end is an address that documentation has for itself.
+    match address_towards(Ipv4Addr::new(192, 0, 2, 1).into())? {
         IpAddr::V4(address) if address.is_private() => Some(address),
         _ => None,
     }
 }
 
+/// Whether an address is one of this host's own.
+pub fn is_this_host(address: IpAddr) -> bool {
+    // Whoever talks to himself does so from the address he talks to.
+    address.is_loopback() || address_towards(address) == Some(address)
+}
+
 /// The address from which this host would talk to the tailnet's own resolver.
-///
-/// Connecting a UDP socket only consults the routing table; nothing is sent.
 pub fn tailnet_address() -> Option<Ipv4Addr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect((Ipv4Addr::new(100, 100, 100, 100), 53)).ok()?;
-    match socket.local_addr().ok()?.ip() {
+    match address_towards(Ipv4Addr::new(100, 100, 100, 100).into())? {
         IpAddr::V4(address) if address.octets()[0] == 100 && address.octets()[1] & 0xC0 == 64 => {
             Some(address)
         }

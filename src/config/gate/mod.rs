@@ -18,7 +18,7 @@ use crate::config::{Snapshot, substitute};
 use crate::profile::env::Env;
 use crate::profile::paths::DEFAULT_PORT;
 
-pub use bind::{Bind, lan_address, tailnet_address};
+pub use bind::{Bind, is_this_host, lan_address, tailnet_address};
 pub use flags::Flags;
 
 /// Sentinel for "a reference will provide it": the secret is not known yet.

@@ -1,7 +1,11 @@
 //! `gateway`: the port, who may connect, and the surfaces on it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::profile::paths::{Paths, expand};
 
 /// The `gateway` section.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -23,6 +27,32 @@ pub struct Gateway {
     pub remote: Map<String, Value>,
     pub reload: Map<String, Value>,
     pub nodes: Map<String, Value>,
+}
+
+/// Where the certificate of the port and its key lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Gateway {
+    /// `None` when the port does not speak TLS.
+    pub fn tls_files(&self, paths: &Paths) -> Option<TlsFiles> {
+        if self.tls.get("enabled") != Some(&Value::Bool(true)) {
+            return None;
+        }
+        let file = |key: &str, usual: &str| {
+            let path = self.tls.get(key).and_then(Value::as_str).map(str::trim);
+            match path.filter(|path| !path.is_empty()) {
+                Some(path) => expand(path, &paths.home),
+                None => paths.state.join("gateway/tls").join(usual),
+            }
+        };
+        let (cert, key) =
+            (file("certPath", "gateway-cert.pem"), file("keyPath", "gateway-key.pem"));
+        Some(TlsFiles { cert, key })
+    }
 }
 
 /// `gateway.auth`. `token` and `password` are secret inputs: plain text,

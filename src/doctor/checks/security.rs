@@ -1,5 +1,7 @@
 //! Doors that are open wider than is wise.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
 use crate::doctor::checks::{Check, Scope};
@@ -23,7 +25,9 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     let program = facts.program();
     let mut found = Vec::new();
     let bind = gateway.bind.as_deref().unwrap_or("loopback");
-    if !facts.is_remote() && matches!(bind, "lan" | "custom" | "tailnet") {
+    let custom = gateway.custom_bind_host.as_deref().unwrap_or_default();
+    let inside = bind == "custom" && custom.parse().is_ok_and(|host: IpAddr| host.is_loopback());
+    if !facts.is_remote() && !inside && matches!(bind, "lan" | "custom" | "tailnet") {
         let open = gateway.auth.mode.as_deref() == Some("none");
         let tls = gateway.tls.get("enabled").and_then(Value::as_bool) == Some(true);
         if open {

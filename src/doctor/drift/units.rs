@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,6 +61,13 @@ fn wanted(facts: &Facts<'_>, service: &Service, port: u16) -> Wanted {
     Wanted { service: render::service(&spec, Values::Literal), socket: render::socket(&spec) }
 }
 
+fn installed(service: &Service) -> Vec<SocketAddr> {
+    let unit = service.socket.as_ref().map(UnitFile::unit).unwrap_or_default();
+    let specifiers = service.specifiers();
+    let listen = unit.all("Socket", "ListenStream").into_iter();
+    listen.filter_map(|address| specifiers.expand(address).parse().ok()).collect()
+}
+
 /// What an install would ask for, with `port`.
 pub(super) fn spec(facts: &Facts<'_>, service: &Service, port: u16) -> ServiceSpec {
     let mut env = facts.host.env().clone();
@@ -74,7 +82,8 @@ pub(super) fn spec(facts: &Facts<'_>, service: &Service, port: u16) -> ServiceSp
         Scope::User
     };
     let gateway = &facts.snapshot().config.gateway;
-    let listen = addresses::wanted(gateway, port).unwrap_or_default();
+    // An address that is not there now is no reason to take it off the unit.
+    let listen = addresses::wanted(gateway, port).unwrap_or_else(|_| installed(service));
     ServiceSpec::for_host(&SpecInput {
         env: &env,
         paths: facts.host.paths(),

@@ -19,6 +19,9 @@ pub fn socket(spec: &ServiceSpec) -> Unit {
     for address in &spec.listen {
         unit.push("Socket", "ListenStream", address.clone());
     }
+    if spec.listens_on_an_address_of_its_own() {
+        unit.push("Socket", "FreeBind", "true");
+    }
     unit.push("Socket", "BindIPv6Only", "ipv6-only");
     unit.push("Socket", "FileDescriptorName", "gateway");
     unit.push("Socket", "NoDelay", "true");
@@ -195,6 +198,20 @@ mod tests {
         }
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, unit.to_string(), "{}", path.display());
+    }
+
+    #[test]
+    fn an_address_of_a_network_that_comes_up_later_is_bound_at_once() {
+        let with = |address: &str| {
+            let listen = vec![address.to_owned()];
+            socket(&ServiceSpec { listen, ..ServiceSpec::packaged_user() })
+        };
+        for address in ["100.64.7.1:18789", "192.168.1.5:18789", "[fd00::5]:18789"] {
+            assert_eq!(with(address).get("Socket", "FreeBind"), Some("true"), "{address}");
+        }
+        for address in ["127.0.0.1:18789", "[::1]:18789", "0.0.0.0:18789"] {
+            assert_eq!(with(address).get("Socket", "FreeBind"), None, "{address}");
+        }
     }
 
     #[test]

@@ -71,6 +71,9 @@ impl Vendor {
             for address in &spec.listen {
                 unit.push("Socket", "ListenStream", address.clone());
             }
+            if spec.listens_on_an_address_of_its_own() {
+                unit.push("Socket", "FreeBind", "true");
+            }
         }
         unit
     }

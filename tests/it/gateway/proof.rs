@@ -71,6 +71,27 @@ async fn it_is_ready_and_stays_fed_however_clients_sign_in() {
     }
 }
 
+#[tokio::test]
+async fn commands_of_this_host_reach_it_wherever_it_listens() {
+    for config in [
+        json!({"gateway": {"tls": {"enabled": true}}}),
+        json!({"gateway": {"bind": "custom", "customBindHost": "127.0.0.7",
+            "controlUi": {"allowedOrigins": ["https://ui.example.com"]}}}),
+        json!({"gateway": {"auth": {"mode": "none", "token": null}}}),
+    ] {
+        let manager = Manager::new();
+        let gateway = Gateway::spawn_with(config.clone(), &manager.vars());
+        manager.hears("READY=1").await;
+        for line in ["health", "gateway status --require-rpc", "gateway probe", "status"] {
+            let output = gateway.command(line).output().await.unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{config}: {line}: {text}{said}");
+            assert!(!text.contains("unreachable"), "{config}: {line}: {text}");
+        }
+    }
+}
+
 /// The watchdog's proof signs in from the same address as they do.
 #[tokio::test]
 async fn clients_of_this_host_cannot_starve_the_watchdog_nor_does_it_forgive_their_guesses() {

@@ -83,6 +83,14 @@ impl Gateway {
         Self { port, home, child }
     }
 
+    /// A command of the same host and profile.
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = command(self.home.path());
+        command.env("OPENCLAW_GATEWAY_PORT", self.port.to_string());
+        command.arg("--dev").args(line.split(' '));
+        command
+    }
+
     /// Where its configuration lies.
     pub fn config(&self) -> PathBuf {
         self.home.path().join(".openclaw-dev/openclaw.json")

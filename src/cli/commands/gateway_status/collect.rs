@@ -248,14 +248,11 @@ fn gateway(snapshot: &Snapshot, url: Option<&str>, port: u16, from_service: bool
     let config = &snapshot.config.gateway;
     let bind_mode = config.bind.clone().unwrap_or_else(|| "loopback".to_owned());
     let custom = config.custom_bind_host.clone().filter(|_| bind_mode == "custom");
+    let local = target::local_host(&snapshot.config);
     let bind_host = match bind_mode.as_str() {
         "lan" => "0.0.0.0".to_owned(),
         "custom" => custom.clone().unwrap_or_else(|| "0.0.0.0".to_owned()),
-        _ => "127.0.0.1".to_owned(),
-    };
-    let local = match custom.as_deref() {
-        Some(host) if host != "0.0.0.0" => host,
-        _ => "127.0.0.1",
+        _ => local.to_string(),
     };
     let tls = config.tls.get("enabled").and_then(serde_json::Value::as_bool) == Some(true);
     let (ws, http) = if tls { ("wss", "https") } else { ("ws", "http") };

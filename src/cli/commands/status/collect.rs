@@ -145,7 +145,7 @@ fn configured_heartbeats(context: &Context, local: &Local) -> Vec<Value> {
 
 fn ask(context: &Context, args: &StatusArgs, limit: Duration) -> Result<Asked, Failure> {
     let snapshot = context.config();
-    let target = Target::resolve(None, &snapshot.env, &snapshot.config, &context.paths.config);
+    let target = Target::resolve(None, &snapshot.env, &snapshot.config, &context.paths);
     let mut asked = Asked {
         target,
         latency_ms: None,
