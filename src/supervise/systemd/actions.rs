@@ -48,7 +48,8 @@ impl ServiceManager for SystemdService {
         let ours = files
             .iter()
             .all(|file| std::fs::read(&file.path).is_ok_and(|bytes| bytes == file.text));
-        if service.is_loaded() && service.is_enabled() && force == Force::No {
+        let there = service.is_loaded() && !service.lost_its_file();
+        if there && service.is_enabled() && force == Force::No {
             let drift = if ours && !needs_reload(&service) { Vec::new() } else { drift(&files) };
             return Ok(self.installed(InstallOutcome::AlreadyInstalled { drift }));
         }
@@ -328,11 +329,16 @@ impl SystemdService {
         let wanted: Vec<SocketAddr> =
             addresses.into_iter().filter(|address| !armed.contains(address)).collect();
         let own_pid = service.get("MainPID");
+        // Nobody can read where a socket unit without a file listens; the
+        // manager keeps its sockets until it is stopped.
+        let ghost = socket.is_up() && socket.lost_its_file();
+        let is_ours =
+            |owner: &Owner| owner.pid.to_string() == own_pid || ghost && owner.command == "systemd";
         let conflicts = taken(&wanted)
             .into_iter()
             .filter(|(_, owners)| {
                 // Our own process without a socket unit is stopped before the start.
-                owners.is_empty() || owners.iter().any(|owner| owner.pid.to_string() != own_pid)
+                owners.is_empty() || !owners.iter().all(is_ours)
             })
             .collect();
         match first_conflict(conflicts) {

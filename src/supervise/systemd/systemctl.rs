@@ -33,6 +33,12 @@ impl Properties {
         self.0.get(key).map_or("", String::as_str)
     }
 
+    /// Whether somebody deleted the file of a unit that the manager still has.
+    pub fn lost_its_file(&self) -> bool {
+        let file = self.get("FragmentPath");
+        self.is_loaded() && !file.is_empty() && !Path::new(file).exists()
+    }
+
     pub fn is_loaded(&self) -> bool {
         self.get("LoadState") == "loaded"
     }

@@ -70,6 +70,36 @@ def reinstall_of_the_same_changes_nothing():
     contains(sh("openclaw gateway install"), "Gateway service already enabled.")
 
 
+@case()
+def units_deleted_under_a_running_gateway_are_installed_anew():
+    for first in ("", "systemctl --user stop openclaw-gateway.service; "):
+        installed()
+        sh(f"{first}rm -r {UNITS}/openclaw-gateway.service {UNITS}/openclaw-gateway.socket")
+        contains(sh("openclaw gateway install"), "Installed systemd service")
+        sh("openclaw gateway call health --timeout 60000")
+        equal(shown(UNIT, "NeedDaemonReload")["NeedDaemonReload"], "no", "NeedDaemonReload")
+
+
+@case()
+def commands_reach_the_service_whatever_its_gateway_settings_are():
+    for gateway in (
+        {"auth": {"mode": "none"}},
+        {"auth": {"mode": "password", "password": "a-password-of-the-test"}},
+        {"tls": {"enabled": True}},
+        {"bind": "custom", "customBindHost": "127.0.0.9"},
+    ):
+        fresh()
+        write_config(json.dumps({"gateway": {"mode": "local", **gateway}}))
+        contains(sh("openclaw gateway install"), "Installed systemd service")
+        status = sh("openclaw gateway status --require-rpc")
+        contains(status, "Runtime: running")
+        contains(status, "RPC probe: ok")
+        contains(sh("openclaw health"), "Agents: main")
+        found = json.loads(sh("openclaw doctor --json || true"))
+        broken = [it for it in found["findings"] if it["severity"] == "error"]
+        equal(broken, [], f"errors of doctor with {gateway}")
+
+
 @case(guarantee=6)
 def a_foreign_listener_stops_the_install():
     fresh()
