@@ -31,7 +31,7 @@ pub async fn wrap(
     let stream = TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await
-        .map_err(|err| tls_error(&err))?;
+        .map_err(|err| refused(&err))?;
     Ok(Box::new(stream))
 }
 
@@ -65,6 +65,19 @@ pub fn fingerprint(cert: &CertificateDer<'_>) -> String {
 /// The fingerprint of the first certificate in a PEM file.
 pub fn fingerprint_of(path: &Path) -> Option<String> {
     CertificateDer::from_pem_file(path).ok().map(|cert| fingerprint(&cert))
+}
+
+/// A certificate that no authority vouches for is the usual case here, and not
+/// hopeless.
+fn refused(err: &std::io::Error) -> ClientError {
+    let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+    if inner == Some(&unknown) {
+        return ClientError::Tls(format!(
+            "{err}; pin a certificate of the gateway's own making with gateway.remote.tlsFingerprint (its start logs the fingerprint)"
+        ));
+    }
+    tls_error(err)
 }
 
 fn tls_error(err: &dyn std::fmt::Display) -> ClientError {

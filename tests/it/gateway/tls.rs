@@ -21,6 +21,9 @@ async fn a_pinned_certificate_is_accepted_and_another_is_not() {
     let challenge = socket.next().await.unwrap().unwrap();
     assert!(challenge.to_text().unwrap().contains("connect.challenge"));
 
+    let stranger = tls::wrap(dial().await.unwrap(), "127.0.0.1", None).await.unwrap_err();
+    assert!(stranger.to_string().contains("gateway.remote.tlsFingerprint"), "{stranger}");
+
     let other = "00".repeat(32);
     assert!(tls::wrap(dial().await.unwrap(), "127.0.0.1", Some(&other)).await.is_err());
 }
