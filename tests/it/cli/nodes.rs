@@ -9,7 +9,7 @@ use super::{Run, run_with};
 use crate::support::client::{Device, TestClient, connect_params};
 use crate::support::program::Gateway;
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 11] = [
     "camera.list",
     "camera.snap",
     "camera.clip",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 9] = [
     "canvas.snapshot",
     "canvas.present",
     "canvas.eval",
+    "canvas.a2ui.pushJSONL",
+    "canvas.a2ui.reset",
     "location.get",
     "system.notify",
 ];
@@ -117,6 +119,44 @@ async fn photos_are_kept_in_private_files_and_named_to_agents() {
     assert_eq!(asked[0][1]["includeAudio"], false);
     let file = json!({"file": {"path": out, "durationMs": 2000, "fps": 10}});
     assert_eq!((run.json(), fs::read(&out).unwrap().as_slice()), (file, b"hello".as_slice()));
+}
+
+#[tokio::test]
+async fn videos_are_kept_and_pages_are_pushed() {
+    let mut bed = Bed::new().await;
+    let clip = ["camera", "clip", "--node", "phone", "--facing", "back", "--duration", "1500ms"];
+    let video =
+        json!({"format": "mp4", "base64": "aGVsbG8=", "durationMs": 1500, "hasAudio": false});
+    let clip = [&clip[..], &["--no-audio", "--json"]].concat();
+    let (run, asked) = bed.served(&clip, &[video]).await;
+    let params = json!({"facing": "back", "durationMs": 1500, "includeAudio": false,
+        "format": "mp4"});
+    assert_eq!(asked[0], json!(["camera.clip", params]));
+    let file = run.json()["file"].clone();
+    assert_eq!((&file["facing"], &file["hasAudio"]), (&json!("back"), &json!(false)));
+    let path = file["path"].as_str().unwrap();
+    assert!(path.contains("openclaw-camera-clip-back-"), "{path}");
+    assert_eq!(fs::read(path).unwrap(), b"hello");
+    fs::remove_file(path).unwrap();
+    // A node that answers with something else.
+    let (run, _) = bed.served(&clip, &[json!({"format": "mp4", "base64": "aGVsbG8="})]).await;
+    let err = "nodes camera clip failed: Error: invalid camera.clip payload\n";
+    assert_eq!((run.code, run.err.as_str()), (1, err));
+
+    let push = ["canvas", "a2ui", "push", "--node", "phone", "--text", "Hi"];
+    let (run, asked) = bed.served(&push, &[Value::Null]).await;
+    assert_eq!(run.out, "canvas a2ui push ok (v0.8, 2 messages)\n");
+    assert_eq!(asked[0][0], "canvas.a2ui.pushJSONL");
+    let lines = asked[0][1]["jsonl"].as_str().unwrap();
+    assert!(lines.contains("\"literalString\":\"Hi\""), "{lines}");
+    let file = bed.gateway.home.path().join("page.jsonl");
+    fs::write(&file, lines).unwrap();
+    let push = ["canvas", "a2ui", "push", "--node", "phone", "--jsonl", file.to_str().unwrap()];
+    let (run, asked) = bed.served(&push, &[Value::Null]).await;
+    assert_eq!((run.code, asked[0][1]["jsonl"].as_str()), (0, Some(lines)));
+    let reset = ["canvas", "a2ui", "reset", "--node", "phone"];
+    let (run, asked) = bed.served(&reset, &[Value::Null]).await;
+    assert_eq!((run.out.as_str(), &asked[0][0]), ("canvas a2ui reset ok\n", &json!("canvas.a2ui.reset")));
 }
 
 #[tokio::test]

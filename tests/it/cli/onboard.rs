@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{run, run_with};
-use crate::support::program::{Gateway, free_port};
+use crate::support::program::{Gateway, free_port, on_a_terminal};
 
 #[tokio::test]
 async fn a_script_sets_everything_up_with_one_command() {
@@ -66,6 +66,52 @@ async fn a_remote_gateway_needs_only_its_address() {
     let done = run(home.path(), &[&remote[..], &given].concat()).await;
     let report = json!({"mode": "remote", "remoteUrl": "wss://gw.example:443", "auth": "token"});
     assert_eq!(done.json(), report);
+}
+
+#[tokio::test]
+async fn a_person_is_asked_on_a_terminal_and_asked_again_where_an_answer_is_none() {
+    let home = tempfile::tempdir().unwrap();
+    let read = |file: &str| -> Value {
+        let text = fs::read_to_string(home.path().join(".openclaw").join(file)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let ask = async |args: &str, answers: &[&str]| {
+        let (code, shown) = on_a_terminal(home.path(), &[], args, answers).await;
+        assert_eq!(code, 0, "{args}: {shown}");
+        shown
+    };
+    let (code, shown) = on_a_terminal(home.path(), &[], "onboard", &["n"]).await;
+    assert!(code == 1 && shown.contains("Setup cancelled."), "{shown}");
+    assert!(!home.path().join(".openclaw/openclaw.json").exists());
+
+    let port = free_port().to_string();
+    // Risk, workspace, models, key, port, bind (twice: the first is none), how to prove, service.
+    let answers = ["y", "", "openai", "sk-first", &port, "moon", "loopback", "token", "n"];
+    let shown = ask("onboard --skip-health", &answers).await;
+    assert_eq!(shown.matches("Who may connect").count(), 2, "{shown}");
+    let config = read("openclaw.json");
+    assert_eq!(config["gateway"]["port"].to_string(), port);
+    let token = config["gateway"]["auth"]["token"].as_str().unwrap();
+    assert!(!shown.contains(token), "{shown}");
+    let profiles = "agents/main/agent/auth-profiles.json";
+    assert_eq!(read(profiles)["profiles"]["openai:default"]["key"], "sk-first");
+
+    let answers = ["custom", "http://127.0.0.1:1/v1", "tiny", "openai", "sk-own"];
+    ask("configure --section model", &answers).await;
+    let config = read("openclaw.json");
+    let model = config["agents"]["defaults"]["model"]["primary"].as_str().unwrap();
+    assert!(model.ends_with("/tiny"), "{model}");
+    assert_eq!(config["gateway"]["auth"]["token"], token);
+
+    ask("models auth add", &["anthropic", "token", "anthropic:work", "365d", "tok-work"]).await;
+    ask("models auth add", &["xai", "key", "api-key", "", "sk-xai"]).await;
+    ask("models auth login --provider openai", &["sk-second"]).await;
+    let stored = read(profiles);
+    let work = &stored["profiles"]["anthropic:work"];
+    assert_eq!((&work["type"], &work["token"]), (&json!("token"), &json!("tok-work")));
+    assert!(work["expires"].as_u64().is_some());
+    assert_eq!(stored["profiles"]["xai:manual"]["key"], "sk-xai");
+    assert_eq!(stored["profiles"]["openai:default"]["key"], "sk-second");
 }
 
 #[tokio::test]

@@ -4,13 +4,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::secrets::{base, env_ref, write};
-use crate::support::program::command;
+use crate::support::program::{command, on_a_terminal};
 
 struct Desk {
     home: TempDir,
@@ -231,7 +230,9 @@ async fn configure_shows_what_it_would_do_before_it_asks() {
     // A provider and no further one; then the secrets, of which one is moved; go.
     let answers = "env env - keep env env OPENAI_API_KEY y".replace('-', "");
     let answers: Vec<&str> = answers.split(' ').collect();
-    let (code, text) = on_a_terminal(&desk, "secrets configure", &answers).await;
+    let vars = [("OPENAI_API_KEY", "sk-plain-openai")];
+    let (code, text) =
+        on_a_terminal(desk.home.path(), &vars, "secrets configure", &answers).await;
     assert_eq!(code, 0, "{text}");
     let preflight = text.find("Preflight: changed=true").expect(&text);
     let question = text.find("Apply this plan now?").expect(&text);
@@ -240,22 +241,6 @@ async fn configure_shows_what_it_would_do_before_it_asks() {
     let written: Value = serde_json::from_str(&desk.read(".openclaw/openclaw.json")).unwrap();
     let moved = &written["models"]["providers"]["openai"]["apiKey"];
     assert_eq!(moved["id"], "OPENAI_API_KEY", "{text}");
-}
-
-/// Runs a command on a terminal of its own, with one line per answer.
-async fn on_a_terminal(desk: &Desk, args: &str, answers: &[&str]) -> (i32, String) {
-    use tokio::io::AsyncWriteExt as _;
-
-    let line = format!("{} {args}", env!("CARGO_BIN_EXE_openclaw"));
-    let mut script = tokio::process::Command::new("script");
-    script.args(["-qec", &line, "/dev/null"]).env("OPENAI_API_KEY", "sk-plain-openai");
-    script.env("HOME", desk.home.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut running = script.spawn().unwrap();
-    let mut input = running.stdin.take().unwrap();
-    input.write_all(format!("{}\n", answers.join("\n")).as_bytes()).await.unwrap();
-    let output = running.wait_with_output().await.unwrap();
-    drop(input);
-    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[tokio::test]

@@ -166,6 +166,27 @@ pub fn command(home: &Path) -> Command {
     command
 }
 
+/// Runs the program on a terminal of its own, with one line per answer: its status
+/// and what the terminal showed.
+pub async fn on_a_terminal(
+    home: &Path,
+    vars: &[(&str, &str)],
+    args: &str,
+    answers: &[&str],
+) -> (i32, String) {
+    let line = format!("{} {args}", env!("CARGO_BIN_EXE_openclaw"));
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env_clear().env("PATH", "/usr/bin:/bin");
+    script.env("HOME", home).env("TMPDIR", home).env("SHELL", "/bin/sh");
+    script.envs(vars.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = script.spawn().unwrap();
+    let mut input = running.stdin.take().unwrap();
+    input.write_all(format!("{}\n", answers.join("\n")).as_bytes()).await.unwrap();
+    let output = running.wait_with_output().await.unwrap();
+    drop(input);
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// A port that nobody else gets before the gateway binds it: the kernel gives
 /// outgoing connections of other tests only numbers above [`PORTS`], and no
 /// number is handed out twice.
