@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::base::id;
 use crate::store::atomic::{self, Sync};
 
 /// One reading of the file.
@@ -129,9 +130,25 @@ fn complete(file: Value, known: Option<&Map<String, Value>>, state_dir: &Path) -
         let value = given.shift_remove(section).filter(Value::is_object);
         whole.insert(section.into(), value.unwrap_or_else(|| json!({})));
     }
+    name_entries(&mut whole["agents"]);
     given.shift_remove("version");
     whole.extend(given);
     Value::Object(whole)
+}
+
+/// Gives every entry of the agents' lists the id by which it is told from others.
+fn name_entries(agents: &mut Value) {
+    let lists = agents.as_object_mut().into_iter().flat_map(|agents| agents.values_mut());
+    for entry in lists.filter_map(|agent| agent.get_mut("allowlist")?.as_array_mut()).flatten() {
+        if let Some(pattern) = entry.as_str() {
+            *entry = json!({ "pattern": pattern });
+        }
+        if let Some(fields) = entry.as_object_mut()
+            && fields.get("id").and_then(Value::as_str).is_none_or(str::is_empty)
+        {
+            fields.insert("id".into(), id::uuid().into());
+        }
+    }
 }
 
 fn hash(bytes: &[u8]) -> String {
