@@ -6,6 +6,7 @@
 
 mod cli;
 mod config;
+mod fuzzed;
 mod gateway;
 mod hostile;
 mod http;

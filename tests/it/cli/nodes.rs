@@ -156,7 +156,10 @@ async fn videos_are_kept_and_pages_are_pushed() {
     assert_eq!((run.code, asked[0][1]["jsonl"].as_str()), (0, Some(lines)));
     let reset = ["canvas", "a2ui", "reset", "--node", "phone"];
     let (run, asked) = bed.served(&reset, &[Value::Null]).await;
-    assert_eq!((run.out.as_str(), &asked[0][0]), ("canvas a2ui reset ok\n", &json!("canvas.a2ui.reset")));
+    assert_eq!(
+        (run.out.as_str(), &asked[0][0]),
+        ("canvas a2ui reset ok\n", &json!("canvas.a2ui.reset"))
+    );
 }
 
 #[tokio::test]

@@ -231,8 +231,7 @@ async fn configure_shows_what_it_would_do_before_it_asks() {
     let answers = "env env - keep env env OPENAI_API_KEY y".replace('-', "");
     let answers: Vec<&str> = answers.split(' ').collect();
     let vars = [("OPENAI_API_KEY", "sk-plain-openai")];
-    let (code, text) =
-        on_a_terminal(desk.home.path(), &vars, "secrets configure", &answers).await;
+    let (code, text) = on_a_terminal(desk.home.path(), &vars, "secrets configure", &answers).await;
     assert_eq!(code, 0, "{text}");
     let preflight = text.find("Preflight: changed=true").expect(&text);
     let question = text.find("Apply this plan now?").expect(&text);
