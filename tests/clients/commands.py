@@ -5,7 +5,7 @@ which must not be told from that of 2026.4.2.
 
 What it shows there is recorded in `recorded/<release>.json`; `run --record` takes it
 anew. Where ours differs on purpose, `differences.json` says so, each with a reason;
-an entry that no longer describes anything is a failure too."""
+an entry that no longer describes anything is a failure too, unless it is seen `sometimes`."""
 
 import fnmatch
 import json
@@ -130,10 +130,71 @@ STEPS = [
     Step("config validate --json"),
     Step("secrets reload --json"),
     Step("message send --channel telegram --target 1 --message hi --json"),
+    Step("status"),
+    Step("status --all"),
+    Step("gateway status"),
+    Step("gateway probe"),
+    Step("gateway discover --timeout 300 --json"),
+    Step("gateway usage-cost --days 3 --json"),
+    Step("gateway call usage.status --json"),
+    Step("gateway call usage.cost --params {\"days\":2} --json"),
+    Step("gateway call channels.status --params {\"probe\":false} --json"),
+    Step("gateway call tools.effective --params {\"sessionKey\":\"agent:main:main\"} --json"),
+    Step("gateway call sessions.preview --params {\"keys\":[\"agent:main:main\"]} --json"),
+    Step("gateway call sessions.create --params {\"key\":\"agent:main:extra\",\"label\":\"extra\"} --json"),
+    Step("gateway call sessions.reset --params {\"key\":\"agent:main:extra\"} --json"),
+    Step("gateway call sessions.compact --params {\"key\":\"agent:main:extra\"} --json"),
+    Step("gateway call sessions.delete --params {\"key\":\"agent:main:extra\"} --json"),
+    Step("gateway call sessions.delete --params {\"key\":\"agent:main:main\"} --json"),
+    Step("gateway call chat.abort --params {\"sessionKey\":\"main\"} --json"),
+    Step("gateway call agents.list --json"),
+    Step("gateway call agents.files.list --params {\"agentId\":\"main\"} --json"),
+    Step("gateway call agents.files.get --params {\"agentId\":\"main\",\"name\":\"SOUL.md\"} --json"),
+    Step("gateway call agents.files.set --params {\"agentId\":\"main\",\"name\":\"USER.md\",\"content\":\"Somebody.\"} --json"),
+    Step("gateway call agents.files.get --params {\"agentId\":\"main\",\"name\":\"../openclaw.json\"} --json"),
+    Step("gateway call cron.list --params {\"includeDisabled\":true} --json", only="2026.9.6"),
+    Step("gateway call cron.runs --params {\"scope\":\"all\"} --json", only="2026.9.6"),
+    Step("gateway call cron.add --params {\"name\":1} --json"),
+    Step("gateway call device.pair.list --json"),
+    Step("gateway call node.pair.list --json"),
+    Step("gateway call node.list --json"),
+    Step("gateway call node.describe --params {\"nodeId\":\"nobody\"} --json"),
+    Step("gateway call exec.approvals.get --json"),
+    Step("gateway call exec.approval.resolve --params {\"id\":\"none\",\"decision\":\"deny\"} --json"),
+    Step("gateway call config.patch --params {\"raw\":\"{}\"} --json"),
+    Step("gateway call config.set --params {\"raw\":1} --json"),
+    Step("gateway call voicewake.get --json"),
+    Step("gateway call gateway.identity.get --json"),
+    Step("gateway call wizard.status --params {\"sessionId\":\"none\"} --json"),
+    Step("gateway call set-heartbeats --params {\"enabled\":true} --json"),
+    Step("gateway call wake --params {\"mode\":\"next-heartbeat\",\"text\":\"up\"} --json"),
+    Step("system presence --json"),
+    Step("system heartbeat enable --json"),
+    Step("nodes status"),
+    Step("nodes reject no-such-request --json"),
+    Step("nodes rename --node nobody --name x --json"),
+    Step("nodes camera list --node nobody --json"),
+    Step("nodes location get --node nobody --json"),
+    Step("nodes notify --node nobody --title x --body y --json"),
+    Step("devices revoke --device no-such-device --role operator --json"),
+    Step("approvals get --node nobody --json"),
+    Step("approvals get"),
+    Step("cron rm {job} --json"),
+    Step("agents bindings --json"),
+    Step("message send --channel telegram --target 1 --message hi --dry-run --json"),
+    Step("pairing list telegram --json"),
+    Step("pairing approve telegram NOSUCHCD"),
+    Step("channels capabilities --json"),
     Step("sessions list --json", only="2026.9.6"),
     Step("sessions delete agent:main:explicit:d5f7ff0e-1a52-4c52-a7b4-5ac4fd3b6f02 --json", only="2026.9.6"),
 ]
 
+
+# These only look, and change nothing that a later one sees.
+LOOKS = (
+    *("health", "status", "logs", "channels", "models", "skills", "nodes status", "devices list", "cron runs"),
+    *("gateway status", "gateway probe", "gateway health", "gateway discover", "gateway usage-cost"),
+)
 
 # These wait for the gateway only so long, and the Node gateway on a busy host longer.
 PATIENT = ("gateway call", "gateway usage-cost", "gateway health", "gateway stability", "cron", "devices", "nodes", "system", "approvals")
@@ -290,18 +351,24 @@ class Runner:
         """One case of a recording; what failed is looked at by whoever records."""
         seen, done = self.execute(step)
         self.seen[name] = seen
+        self.write()
         if seen["exit"]:
             print(f"     exit {seen['exit']}: {(done.stderr.strip() or done.stdout.strip())[-300:]}", flush=True)
 
     def compare(self, step, name):
-        """One case: what is seen must be what was recorded."""
-        seen, done = self.execute(step)
+        """One case: what is seen must be what was recorded. A command that only looks may
+        look again: the command line gives the gateway less than a second here and there,
+        which is too little for itself on a busy host."""
         check(name in self.recorded, "not recorded: run with --record")
         expected = self.recorded[name]
-        found = []
-        compare("exit", str(seen["exit"]), str(expected["exit"]), found)
-        compare("", seen.get("json", "none"), expected.get("json", "none"), found)
-        new = [difference for difference in found if not self.is_reviewed(name, *difference)]
+        for _ in range(3 if step.line.startswith(LOOKS) else 1):
+            seen, done = self.execute(step)
+            found = []
+            compare("exit", str(seen["exit"]), str(expected["exit"]), found)
+            compare("", seen.get("json", "none"), expected.get("json", "none"), found)
+            new = [difference for difference in found if not self.is_reviewed(name, *difference)]
+            if not new:
+                return
         if new:
             lines = "\n".join(f"    {path}: ours {ours}, reference {theirs}" for path, ours, theirs in new)
             said = done.stderr.strip()[-600:] if seen["exit"] != expected["exit"] else ""
@@ -320,7 +387,7 @@ class Runner:
         return False
 
     def idle_reviews(self):
-        return [entry for number, entry in enumerate(self.reviewed) if number not in self.used]
+        return [entry for number, entry in enumerate(self.reviewed) if number not in self.used and not entry.get("sometimes")]
 
     def write(self):
         RECORDED.mkdir(exist_ok=True)
