@@ -4,12 +4,14 @@ pub mod backoff;
 pub mod cause;
 pub mod clock;
 pub mod duration;
+pub mod ed25519;
 pub mod hex;
 pub mod id;
 pub mod json;
 pub mod nearest;
 pub mod redact;
 pub mod secret;
+mod wiping;
 
 /// The release whose wire protocol, files and command line this binary speaks.
 ///

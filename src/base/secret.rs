@@ -5,10 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize as _;
 
-/// A token, password or key. `Debug` hides it, comparison takes constant time,
-/// and its memory is wiped when it goes.
+/// A token, password or key. `Debug` hides it and comparison takes constant time.
+/// Its memory is wiped when it goes, as all memory is (`wiping`).
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -33,12 +32,6 @@ impl Secret {
         let own = Sha256::digest(self.0.as_bytes());
         let other = Sha256::digest(candidate.as_bytes());
         bool::from(own.as_slice().ct_eq(other.as_slice()))
-    }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 

@@ -8,20 +8,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ed25519_dalek::{Signer, SigningKey};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::base::clock::Clock;
+use crate::base::ed25519::{self, SigningKey};
+use crate::base::hex;
 use crate::base::secret::Secret;
 use crate::client::error::ClientError;
 use crate::store::atomic;
-
-/// DER before the 32 bytes of a private key (PKCS #8, RFC 8410).
-const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-/// DER before the 32 bytes of a public key (SPKI, RFC 8410).
-const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
 /// The key of this device and where its files are.
 #[derive(Debug)]
@@ -72,32 +69,35 @@ impl Identity {
             Ok(bytes) => {
                 let file: DeviceFile =
                     serde_json::from_slice(&bytes).map_err(|err| wrong(err.to_string()))?;
-                let key = private_key(file.private_key_pem.expose())
+                let key = SigningKey::from_pem(file.private_key_pem.expose())
                     .ok_or_else(|| wrong("privateKeyPem is not an Ed25519 key".to_owned()))?;
                 Ok(Self { device_id: device_id(&key), key, dir })
             }
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                let identity = Self::generate(dir).map_err(&wrong)?;
-                identity.save(&path, clock.now_ms()).map_err(|err| wrong(err.to_string()))?;
+                let (identity, seed) = Self::generate(dir).map_err(&wrong)?;
+                identity
+                    .save(&seed, &path, clock.now_ms())
+                    .map_err(|err| wrong(err.to_string()))?;
                 Ok(identity)
             }
             Err(err) => Err(wrong(err.to_string())),
         }
     }
 
-    fn generate(dir: PathBuf) -> Result<Self, String> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|err| err.to_string())?;
-        let key = SigningKey::from_bytes(&seed);
-        Ok(Self { device_id: device_id(&key), key, dir })
+    /// A new key, and the bytes that make it.
+    fn generate(dir: PathBuf) -> Result<(Self, Zeroizing<[u8; 32]>), String> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(seed.as_mut()).map_err(|err| err.to_string())?;
+        let key = SigningKey::from_seed(&seed).ok_or("no key could be made")?;
+        Ok((Self { device_id: device_id(&key), key, dir }, seed))
     }
 
-    fn save(&self, path: &Path, now: u64) -> io::Result<()> {
+    fn save(&self, seed: &[u8; 32], path: &Path, now: u64) -> io::Result<()> {
         let file = DeviceFile {
             version: 1,
             device_id: self.device_id.clone(),
-            public_key_pem: pem("PUBLIC KEY", &SPKI, self.key.verifying_key().as_bytes()),
-            private_key_pem: Secret::new(pem("PRIVATE KEY", &PKCS8, self.key.as_bytes())),
+            public_key_pem: ed25519::public_pem(self.key.public()),
+            private_key_pem: Secret::new(ed25519::private_pem(seed)),
             created_at_ms: now,
         };
         write_json(path, &file)
@@ -105,12 +105,12 @@ impl Identity {
 
     /// The public key as it goes over the wire: base64url of the raw bytes.
     pub fn public_key(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.key.verifying_key().as_bytes())
+        URL_SAFE_NO_PAD.encode(self.key.public())
     }
 
     /// Signs `payload`; base64url.
     pub fn sign(&self, payload: &str) -> String {
-        URL_SAFE_NO_PAD.encode(self.key.sign(payload.as_bytes()).to_bytes())
+        URL_SAFE_NO_PAD.encode(self.key.sign(payload.as_bytes()))
     }
 
     /// The token kept for `role`; `None` too if the file is unreadable or
@@ -155,9 +155,7 @@ impl Identity {
 }
 
 fn device_id(key: &SigningKey) -> String {
-    Sha256::digest(key.verifying_key().as_bytes())
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    hex::encode(&Sha256::digest(key.public()))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
@@ -166,30 +164,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     atomic::write(path, &bytes, atomic::Sync::No)
 }
 
-fn pem(label: &str, prefix: &[u8], raw: &[u8]) -> String {
-    // At most 48 bytes: the text fits the single line of 64 characters.
-    let body = STANDARD.encode([prefix, raw].concat());
-    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
-}
-
-fn private_key(pem: &str) -> Option<SigningKey> {
-    let body = pem
-        .trim()
-        .strip_prefix("-----BEGIN PRIVATE KEY-----")?
-        .strip_suffix("-----END PRIVATE KEY-----")?;
-    let body: String = body.split_whitespace().collect();
-    let der = STANDARD.decode(body).ok()?;
-    // A writer may append attributes or the public key (RFC 5958): the seed
-    // follows the algorithm in both versions.
-    let at = der.windows(9).position(|window| *window == PKCS8[7..])?;
-    let seed: [u8; 32] = der.get(at + 9..at + 41)?.try_into().ok()?;
-    Some(SigningKey::from_bytes(&seed))
-}
-
 #[cfg(test)]
 mod tests {
-    use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
-
     use super::*;
     use crate::base::clock::SystemClock;
 
@@ -209,22 +185,10 @@ mod tests {
         let text = fs::read_to_string(state.path().join("identity/device.json")).unwrap();
         assert!(text.ends_with("}\n"));
         let file: DeviceFile = serde_json::from_str(&text).unwrap();
-        let private = SigningKey::from_pkcs8_pem(file.private_key_pem.expose()).unwrap();
-        assert_eq!(private.as_bytes(), identity.key.as_bytes());
-        let public = ed25519_dalek::VerifyingKey::from_public_key_pem(&file.public_key_pem);
-        assert_eq!(public.unwrap(), identity.key.verifying_key());
-    }
-
-    #[test]
-    fn a_key_written_by_another_program_is_read() {
-        let pem = "-----BEGIN PRIVATE KEY-----\n\
-                   MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
-                   -----END PRIVATE KEY-----\n";
-        let key = private_key(pem).unwrap();
-        assert_eq!(key.as_bytes(), SigningKey::from_pkcs8_pem(pem).unwrap().as_bytes());
-        assert!(
-            private_key("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----").is_none()
-        );
+        let private = SigningKey::from_pem(file.private_key_pem.expose()).unwrap();
+        assert_eq!(private.public(), identity.key.public());
+        let public = ed25519::public_from_pem(&file.public_key_pem).unwrap();
+        assert_eq!(public, identity.key.public());
     }
 
     #[test]
@@ -253,7 +217,7 @@ mod tests {
         assert!(identity.token("operator").is_none());
 
         identity.keep_token(&token).unwrap();
-        let other = Identity::generate(state.path().join("identity")).unwrap();
+        let (other, _) = Identity::generate(state.path().join("identity")).unwrap();
         assert!(other.token("operator").is_none());
     }
 }

@@ -21,7 +21,6 @@ pub mod schema;
 pub mod standing;
 pub mod substitute;
 pub mod validate;
-mod wipe;
 pub mod write;
 
 use std::collections::BTreeMap;
@@ -32,7 +31,6 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use zeroize::Zeroize as _;
 
 use crate::base::secret::Secret;
 use crate::profile::env::Env;
@@ -131,16 +129,6 @@ impl fmt::Debug for Snapshot {
             .field("hash", &self.hash)
             .field("issues", &self.issues)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        self.raw.zeroize();
-        for document in [&mut self.parsed, &mut self.resolved, &mut self.runtime] {
-            wipe::value(document);
-        }
-        wipe::typed(&mut self.config);
     }
 }
 

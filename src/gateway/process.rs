@@ -103,6 +103,8 @@ pub async fn run(process: Process, first: Snapshot, mut signals: Signals) -> End
         let refused = match built {
             Ok(gateway) => {
                 process.forget_refusal();
+                // It may hold secrets that are replaced while this one serves.
+                drop(snapshot);
                 return serve(gateway, signals, boot, supervised).await;
             }
             Err(refused) => refused,
@@ -163,7 +165,7 @@ impl Process {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone().into());
         }
-        let mut env = (*snapshot.env).clone();
+        let mut env = own_env(&snapshot);
         if let Some(boot) = boot {
             boot.apply(&mut env);
             if let Some(reason) = &boot.safe_mode {
@@ -260,6 +262,20 @@ async fn wait_a_moment(signals: &mut Signals, reason: &str) -> Option<Ended> {
             Request::Restart(_) => Some(Ended::Restart(Vec::new())),
         },
     }
+}
+
+/// The environment of the gateway itself: the process's, and the switches that
+/// the configuration adds. The rest of what it adds may be secret, and goes with
+/// it when it is replaced.
+fn own_env(snapshot: &Snapshot) -> Env {
+    let mut env = (*snapshot.process_env).clone();
+    for (key, value) in snapshot.env.iter() {
+        let secret = key.ends_with("_TOKEN") || key.ends_with("_PASSWORD");
+        if key.starts_with("OPENCLAW_") && !secret {
+            env.set(key, value);
+        }
+    }
+    env
 }
 
 /// The configuration to start with: what the file says, or the last known good

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use nix::unistd::Uid;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use crate::secrets::SecretError;
 
@@ -35,22 +34,20 @@ pub(super) async fn read(provider: &str, settings: &Value, path: PathBuf, ids: &
             )));
         }
     };
-    let text = String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| {
+    let text = String::from_utf8(bytes).map_err(|_| {
         SecretError::Provider(format!("File provider \"{provider}\" payload is not UTF-8."))
     })?;
     if settings["mode"] == "singleValue" {
         return single_value(provider, &text, ids);
     }
-    let mut payload: Value =
+    let payload: Value =
         serde_json::from_str(&text).map_err(|_| SecretError::Provider(syntax_error(&text)))?;
     if !payload.is_object() {
         return Err(SecretError::Provider(format!(
             "File provider \"{provider}\" payload is not a JSON object."
         )));
     }
-    let values = ids.iter().map(|id| Ok(((*id).to_owned(), pointer(&payload, id)?))).collect();
-    super::wipe(&mut payload);
-    values
+    ids.iter().map(|id| Ok(((*id).to_owned(), pointer(&payload, id)?))).collect()
 }
 
 /// Reads one credential of the service per id, `/name`.

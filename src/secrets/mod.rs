@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use zeroize::Zeroize as _;
 
 use crate::base::secret::Secret;
 use crate::config::{SecretValues, Snapshot};
@@ -103,22 +102,6 @@ pub struct Activation {
     pub surfaces: Vec<String>,
 }
 
-impl Drop for Activation {
-    fn drop(&mut self) {
-        wipe(&mut self.resolved);
-    }
-}
-
-/// Overwrites every text of a document.
-fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(items) => items.iter_mut().for_each(wipe),
-        Value::Object(object) => object.values_mut().for_each(wipe),
-        _ => {}
-    }
-}
-
 impl std::fmt::Debug for Activation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Activation").field("warnings", &self.warnings).finish_non_exhaustive()
@@ -182,7 +165,7 @@ pub async fn activate_with(
             references.push(reference);
         }
     }
-    let mut values = Resolver::of(snapshot).resolve(&references).await?;
+    let values = Resolver::of(snapshot).resolve(&references).await?;
     let mut resolved = snapshot.runtime.clone();
     for (field, value) in found.active.iter().zip(&values) {
         let usable = match &value {
@@ -204,7 +187,6 @@ pub async fn activate_with(
         Some((reference.to_string(), Secret::new(value.as_str()?)))
     });
     let known = Arc::new(known.collect());
-    values.iter_mut().for_each(wipe);
     Ok(Activation { resolved, values: known, warnings, surfaces: found.surfaces })
 }
 

@@ -130,7 +130,7 @@ async fn program(
     let command = program.as_std().get_program().to_string_lossy().into_owned();
     let processes = &inner.toolbox.processes;
     let (mut child, cell) = processes
-        .launch(program, env, &inner.env)
+        .launch(program, env, &inner.config.load().env)
         .await
         .map_err(|err| format!("cannot start `{command}`: {err}"))?;
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {

@@ -75,7 +75,8 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
         .map_err(|err| Failure::with_code(err.to_string(), 78))?;
     let (inherited, kept) =
         if activation::is_own(&context.env) { (Vec::new(), passed) } else { (passed, Vec::new()) };
-    let snapshot = context.config().clone();
+    // Its own: what the context holds would outlive the secrets in it.
+    let snapshot = crate::config::load::read(&context.paths, &context.env);
     without_core_dumps();
     let log_file = logging::init(&log_options(context, &snapshot, &options))
         .map_err(|err| Failure::new(format!("{err}")))?;

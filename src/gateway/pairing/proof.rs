@@ -3,10 +3,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::pkcs8::DecodePublicKey;
-use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
+use crate::base::ed25519;
+use crate::base::hex;
 use crate::protocol::connect::{ConnectParams, Device};
 use crate::protocol::scope::Role;
 
@@ -26,8 +26,6 @@ pub enum ProofError {
     NonceMismatch,
     #[error("device signature invalid")]
     Signature,
-    #[error("device public key invalid")]
-    PublicKey,
 }
 
 impl ProofError {
@@ -39,7 +37,6 @@ impl ProofError {
             Self::NonceMissing => ("DEVICE_AUTH_NONCE_REQUIRED", "device-nonce-missing"),
             Self::NonceMismatch => ("DEVICE_AUTH_NONCE_MISMATCH", "device-nonce-mismatch"),
             Self::Signature => ("DEVICE_AUTH_SIGNATURE_INVALID", "device-signature"),
-            Self::PublicKey => ("DEVICE_AUTH_PUBLIC_KEY_INVALID", "device-public-key"),
         }
     }
 }
@@ -66,10 +63,7 @@ pub fn verify(
     if shown != nonce {
         return Err(ProofError::NonceMismatch);
     }
-    let key = VerifyingKey::from_bytes(&raw).map_err(|_| ProofError::PublicKey)?;
-    let signature = decode(&device.signature)
-        .and_then(|bytes| Signature::from_slice(&bytes).ok())
-        .ok_or(ProofError::Signature)?;
+    let signature = decode(&device.signature).ok_or(ProofError::Signature)?;
     let v2 = signed_text(params, device, role);
     let v3 = format!(
         "v3{}|{}|{}",
@@ -77,7 +71,7 @@ pub fn verify(
         normalised(&params.client.platform),
         normalised(params.client.device_family.as_deref().unwrap_or_default())
     );
-    let signed = |text: &str| key.verify_strict(text.as_bytes(), &signature).is_ok();
+    let signed = |text: &str| ed25519::verifies(&raw, text.as_bytes(), &signature);
     if signed(&v3) || signed(&v2) {
         Ok(URL_SAFE_NO_PAD.encode(raw))
     } else {
@@ -111,17 +105,13 @@ pub fn normalised(text: &str) -> String {
 
 /// The id that belongs to a raw public key.
 pub fn device_id(raw: &[u8; 32]) -> String {
-    Sha256::digest(raw).iter().fold(String::with_capacity(64), |mut id, byte| {
-        id.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        id.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        id
-    })
+    hex::encode(&Sha256::digest(raw))
 }
 
 /// Raw bytes of a key given as base64url or PEM.
 fn raw_key(text: &str) -> Option<[u8; 32]> {
     if text.contains("BEGIN") {
-        return Some(VerifyingKey::from_public_key_pem(text).ok()?.to_bytes());
+        return ed25519::public_from_pem(text);
     }
     decode(text)?.try_into().ok()
 }

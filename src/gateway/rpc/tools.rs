@@ -128,7 +128,7 @@ async fn skills_status(call: Call) -> Reply {
         let entries: Vec<Value> = found
             .iter()
             .map(|skill| {
-                let verdict = skills::judge(skill, &state.env, config, &snapshot.resolved);
+                let verdict = skills::judge(skill, &snapshot.env, config, &snapshot.resolved);
                 skills::status_entry(skill, &verdict)
             })
             .collect();

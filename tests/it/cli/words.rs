@@ -142,3 +142,26 @@ async fn logs_are_read_from_disk_while_the_gateway_is_away() {
     );
     assert_eq!(run.code, 0);
 }
+
+#[tokio::test]
+async fn an_install_with_a_token_that_no_file_holds_writes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join(".openclaw");
+    fs::create_dir(&state).unwrap();
+    let reference = serde_json::json!({"source": "file", "provider": "vault", "id": "/token"});
+    let config = serde_json::json!({
+        "gateway": {"mode": "local", "auth": {"mode": "token", "token": reference}},
+        "secrets": {"providers": {"vault": {"source": "file", "path": home.path().join("vault.json")}}},
+    });
+    fs::write(state.join("openclaw.json"), config.to_string()).unwrap();
+    let run = run(home.path(), &["gateway", "install", "--port", "18999"]).await;
+    assert_eq!(run.code, 1, "{}", run.err);
+    let said = run.out + &run.err;
+    let lead =
+        "Gateway install blocked: gateway.auth.token SecretRef is configured but unresolved (";
+    assert!(said.contains(lead), "{said}");
+    assert!(said.contains("--force"), "{said}");
+    assert!(!home.path().join(".config").exists(), "no unit is left behind");
+    let kept = fs::read_to_string(state.join("openclaw.json")).unwrap();
+    assert_eq!(kept, config.to_string(), "and the configuration is as it was");
+}

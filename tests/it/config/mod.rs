@@ -6,6 +6,8 @@ mod canary;
 mod commands;
 mod edits;
 mod live;
+#[cfg(target_os = "linux")]
+mod memory;
 mod secret_commands;
 mod secrets;
 mod standing;

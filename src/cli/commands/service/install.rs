@@ -10,6 +10,8 @@ use crate::cli::commands::service::{configured_port, failed, invalid};
 use crate::cli::context::Context;
 use crate::config;
 use crate::config::{Snapshot, edit, write};
+use crate::secrets::resolve::{Resolver, SYSTEMD};
+use crate::secrets::{self, Source};
 use crate::supervise::addresses;
 use crate::supervise::host::{self, Choice};
 use crate::supervise::manager::{Force, InstallOutcome, Installed, ServiceManager};
@@ -97,6 +99,9 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
     {
         return Err("Gateway install blocked: gateway.auth.token is a SecretRef; change what it refers to instead of passing --token.".into());
     }
+    if !args.system && !args.force {
+        refuse_unresolved(context, &snapshot)?;
+    }
     if !args.dry_run {
         refuse_foreign_edit(context, args, wanted_port, &snapshot)?;
         snapshot = persist(context, args, wanted_port, snapshot, &mut warnings)?;
@@ -130,6 +135,29 @@ fn prepare(context: &Context, args: &InstallArgs) -> Result<Plan, String> {
         ));
     }
     Ok(Plan { manager: host::manager(env, &context.paths, choice), spec, warnings })
+}
+
+/// A file or a program tells the service what it tells us, so a token that
+/// cannot be had now would block the start. Variables and the service manager's
+/// credentials may be the unit's alone; there the start has the word.
+fn refuse_unresolved(context: &Context, snapshot: &Snapshot) -> Result<(), String> {
+    let auth = &snapshot.config.gateway.auth;
+    let token = auth.token.as_ref().filter(|_| auth.mode.as_deref() != Some("password"));
+    let reference = token.and_then(|token| secrets::reference(token, &snapshot.resolved));
+    let Some(reference) = reference.filter(|reference| {
+        let path = &snapshot.resolved["secrets"]["providers"][&reference.provider]["path"];
+        let credential = path.as_str().is_some_and(|path| path.starts_with("/run/credentials/"));
+        reference.source != Source::Env && reference.provider != SYSTEMD && !credential
+    }) else {
+        return Ok(());
+    };
+    let resolver = Resolver::of(snapshot);
+    let answer = context.block_on(async { Ok(resolver.resolve(&[reference]).await) });
+    let Ok(Err(err)) = answer else { return Ok(()) };
+    Err(format!(
+        "Gateway install blocked: gateway.auth.token SecretRef is configured but unresolved ({}). With --force the service is installed all the same and waits for the secret.",
+        err.detail()
+    ))
 }
 
 /// Root does not write into another account's configuration: the file would

@@ -133,17 +133,24 @@ fn change(
     let state = &call.state;
     let author = Author { argv: vec![call.method.to_owned()] };
     let mut refused = None;
-    let written = write::update(&state.paths, &state.env, &author, None, Before::Valid, |now| {
-        let mut next = match &now.parsed {
-            Value::Object(_) => now.parsed.clone(),
-            _ => json!({}),
-        };
-        if let Err(err) = edit_document(&mut next, now) {
-            refused = Some(err);
-            return Ok(now.raw.clone());
-        }
-        Ok(edit::transform(write::source_text(now), &now.parsed, &next)?)
-    });
+    let written = write::update(
+        &state.paths,
+        &state.config.load().process_env,
+        &author,
+        None,
+        Before::Valid,
+        |now| {
+            let mut next = match &now.parsed {
+                Value::Object(_) => now.parsed.clone(),
+                _ => json!({}),
+            };
+            if let Err(err) = edit_document(&mut next, now) {
+                refused = Some(err);
+                return Ok(now.raw.clone());
+            }
+            Ok(edit::transform(write::source_text(now), &now.parsed, &next)?)
+        },
+    );
     if let Some(err) = refused {
         return Err(err);
     }
