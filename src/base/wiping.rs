@@ -3,9 +3,6 @@
 //! copy is wiped by whoever frees it, not by whoever made it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::mem::MaybeUninit;
-
-use zeroize::Zeroize as _;
 
 #[derive(Debug)]
 struct Wiping;
@@ -32,9 +29,25 @@ unsafe impl GlobalAlloc for Wiping {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller gives up the block, which is at least this large.
         unsafe {
-            std::slice::from_raw_parts_mut(block.cast::<MaybeUninit<u8>>(), layout.size())
-                .zeroize();
+            wipe(block, layout.size());
             System.dealloc(block, layout);
         }
     }
+}
+
+/// As fast as `memset`, and never left out as a write that nobody reads.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "memory by its address")]
+unsafe fn wipe(block: *mut u8, size: usize) {
+    // SAFETY: the caller owns `size` bytes there.
+    unsafe { nix::libc::explicit_bzero(block.cast(), size) }
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(unsafe_code, reason = "memory by its address")]
+unsafe fn wipe(block: *mut u8, size: usize) {
+    use zeroize::Zeroize as _;
+    // SAFETY: the caller owns `size` bytes there.
+    unsafe { std::slice::from_raw_parts_mut(block.cast::<std::mem::MaybeUninit<u8>>(), size) }
+        .zeroize();
 }
