@@ -23,11 +23,24 @@ pub(super) fn forget_running(state: &State, now: u64) {
     }
 }
 
+/// What every task has that begins to run.
+fn running(now: u64) -> Task {
+    Task {
+        task_id: uuid(),
+        status: "running".to_owned(),
+        delivery_status: "not_applicable".to_owned(),
+        notify_policy: "silent".to_owned(),
+        created_at: now,
+        started_at: Some(now),
+        last_event_at: Some(now),
+        ..Task::default()
+    }
+}
+
 /// Notes that a job runs.
 pub(super) async fn job_began(state: &Arc<State>, job: &Job, now: u64) -> Task {
     let name = if job.name.is_empty() { &job.id } else { &job.name };
     let task = Task {
-        task_id: uuid(),
         runtime: "cron".to_owned(),
         source_id: Some(job.id.clone()),
         owner_key: format!("system:cron:{}", job.id),
@@ -37,13 +50,7 @@ pub(super) async fn job_began(state: &Arc<State>, job: &Job, now: u64) -> Task {
         run_id: Some(format!("cron:{}:{now}", job.id)),
         label: Some(job.name.clone()),
         task: name.clone(),
-        status: "running".to_owned(),
-        delivery_status: "not_applicable".to_owned(),
-        notify_policy: "silent".to_owned(),
-        created_at: now,
-        started_at: Some(now),
-        last_event_at: Some(now),
-        ..Task::default()
+        ..running(now)
     };
     write(state, task.clone()).await;
     task
@@ -77,7 +84,6 @@ pub(super) async fn run_began(
     now: u64,
 ) -> Task {
     let task = Task {
-        task_id: uuid(),
         runtime: "cli".to_owned(),
         source_id: Some(run_id.to_owned()),
         owner_key: session.as_str().to_owned(),
@@ -86,13 +92,7 @@ pub(super) async fn run_began(
         child_session_key: Some(session.as_str().to_owned()),
         run_id: Some(run_id.to_owned()),
         task: message,
-        status: "running".to_owned(),
-        delivery_status: "not_applicable".to_owned(),
-        notify_policy: "silent".to_owned(),
-        created_at: now,
-        started_at: Some(now),
-        last_event_at: Some(now),
-        ..Task::default()
+        ..running(now)
     };
     write(state, task.clone()).await;
     task

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::base::id;
+use crate::base::{hex, id};
 use crate::store::atomic::{self, Sync};
 
 /// One reading of the file.
@@ -152,12 +152,7 @@ fn name_entries(agents: &mut Value) {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect()
-}
-
-fn hex_digit(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
+    hex::encode(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

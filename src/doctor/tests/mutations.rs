@@ -221,6 +221,9 @@ fn units_are_mended_around_everything_the_operator_wrote() {
             check_units(&bed, &damaged)
         })
         .unwrap();
+    println!(
+        "{UNIT_CASES} mutated units with their drop-ins: mended, nothing of the operator's changed"
+    );
 }
 
 fn check_units(bed: &Bed, damaged: &[(&str, String, String)]) -> Result<(), TestCaseError> {
@@ -406,4 +409,5 @@ fn launch_agents_are_mended_around_everything_the_operator_wrote() {
             Ok(())
         })
         .unwrap();
+    println!("{AGENT_CASES} mutated property lists: mended, nothing of the operator's changed");
 }
