@@ -1,5 +1,6 @@
 //! Unified differences of what a repair would write, with secrets hidden.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,8 @@ pub fn preview(repairs: &[&Repair], current: &Snapshot) -> String {
             Err(err) => rest.push(format!("nothing in {}: {err}", current.path.display())),
         }
     }
-    rest.dedup();
+    let mut said = HashSet::new();
+    rest.retain(|line| said.insert(line.clone()));
     for line in rest {
         let _ = writeln!(text, "# then: {line}");
     }

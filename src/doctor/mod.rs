@@ -50,6 +50,11 @@ impl Selection {
     }
 }
 
+/// The ids of all checks, without their prefix.
+pub fn check_ids() -> Vec<&'static str> {
+    CHECKS.iter().map(|check| check.id).collect()
+}
+
 fn bare(id: &str) -> &str {
     id.strip_prefix(PREFIX).unwrap_or(id)
 }

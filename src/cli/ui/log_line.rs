@@ -27,7 +27,9 @@ struct Parsed {
     level: Option<String>,
     subsystem: Option<String>,
     module: Option<String>,
+    /// Begins, in the file, with the source once more.
     message: String,
+    source: Option<String>,
 }
 
 impl<'a> Line<'a> {
@@ -58,17 +60,24 @@ impl<'a> Line<'a> {
             "debug" | "trace" => palette.dim(text),
             _ => text.to_owned(),
         };
+        let message = line.own_message();
         let parts = [
             time.map(|time| palette.dim(&time)),
             (!level.is_empty()).then(|| tone(level)),
             label.map(|label| palette.accent(label)),
-            (!line.message.is_empty()).then(|| tone(&line.message)),
+            (!message.is_empty()).then(|| tone(message)),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 
 impl Parsed {
+    /// The message for people, who are told the source before it.
+    fn own_message(&self) -> &str {
+        let source = self.source.as_deref().unwrap_or_default();
+        self.message.strip_prefix(source).map_or(self.message.as_str(), str::trim_start)
+    }
+
     fn json(&self, raw: &str) -> String {
         let mut line = Map::new();
         line.insert("type".to_owned(), json!("log"));
@@ -108,6 +117,7 @@ fn parse(line: &Map<String, Value>) -> Parsed {
         subsystem: text(&name["subsystem"]),
         module: text(&name["module"]),
         message: message.join(" "),
+        source: text(&meta["name"]),
     }
 }
 
@@ -131,7 +141,7 @@ mod tests {
     fn a_line_is_time_level_source_and_message() {
         assert_eq!(
             Line::parse(RAW).render(&Form::default()),
-            r#"2026-11-22T12:30:26.662Z info cron {"module":"cron"} {"enabled":true} cron: started"#
+            r#"2026-11-22T12:30:26.662Z info cron {"enabled":true} cron: started"#
         );
     }
 

@@ -3,15 +3,18 @@
 use crate::doctor::checks::{Check, Scope};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Finding, Repair, Severity};
+use crate::doctor::service::UnitFile;
 use crate::doctor::steps::{Step, Verb};
 use crate::supervise::host::Surroundings;
+use crate::supervise::systemd::words;
 
 pub(super) const CHECK: Check = Check {
     id: "gateway-daemon",
     section: "Gateway",
     scope: Scope::Local,
     severity: Severity::Warning,
-    finds: "no service; a masked or disabled one; an enabled one that does not run",
+    finds: "no service; a masked or disabled one; an `[Install]` section that cannot be \
+            read; an enabled one that does not run",
     matters: "nothing starts the gateway at boot or after a crash",
     repairs: "installs, enables or starts the service, if a start would not be refused",
     inspect,
@@ -38,8 +41,9 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     }
     let (name, system) = (&service.service_name, service.system);
     let mut found = Vec::new();
-    let enabled = service.shown.0.is_enabled();
-    if !enabled {
+    if service.shown.0.get("UnitFileState") == "bad" {
+        found.extend(service.service.as_ref().map(|file| unreadable_install(file, name, facts)));
+    } else if !service.shown.0.is_enabled() {
         let steps = [&service.service_name, &service.socket_name]
             .map(|unit| Step::Ask(Verb::Enable { system, unit: unit.clone() }));
         let finding =
@@ -61,6 +65,35 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
         );
     }
     found
+}
+
+/// One name that is none, and systemd enables nothing and knows nothing: what
+/// there was is still in force, but `enable` and `disable` fail.
+fn unreadable_install(file: &UnitFile, name: &str, facts: &Facts<'_>) -> Finding {
+    let unit = file.unit();
+    let culprit = unit.entries().iter().find_map(|entry| {
+        let word = (entry.section == "Install")
+            .then(|| words::split(&entry.value).unwrap_or_default())?
+            .into_iter()
+            .find(|word| !is_unit_name(word))?;
+        Some((entry.line, format!("{}={word} is no name of a unit", entry.key)))
+    });
+    let (line, why) =
+        culprit.unwrap_or((0, "its [Install] section cannot be understood".to_owned()));
+    Finding::warning(format!("systemd cannot say whether {name} is enabled: {why}"))
+        .at(&file.path)
+        .on_line(line)
+        .advise(format!("edit that line, then: {} doctor --fix", facts.program()))
+}
+
+/// By systemd.unit(5); `%` begins what is known only when it is enabled.
+fn is_unit_name(word: &str) -> bool {
+    let known = word.rsplit_once('.').is_some_and(|(stem, kind)| {
+        let kinds = "service socket target path timer slice scope mount automount swap device";
+        !stem.is_empty() && kinds.split(' ').any(|one| one == kind)
+    });
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@%".contains(c);
+    known && word.len() < 256 && word.chars().all(plain)
 }
 
 fn not_installed(facts: &Facts<'_>) -> Vec<Finding> {

@@ -21,7 +21,9 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     let service = facts.service();
     let system = service.system;
     let differences = units::not_in_force(service);
-    let restart = differences.iter().any(|one| one.is_command || one.key == "Service.Type");
+    let started_with = ["Service.Type", "Service.WatchdogSec"];
+    let restart =
+        differences.iter().any(|one| one.is_command || started_with.contains(&one.key.as_str()));
     let mut steps = vec![Step::Ask(Verb::Reload { system })];
     if restart {
         steps.push(Step::Ask(Verb::Restart { system, socket: false }));

@@ -415,6 +415,9 @@ pub fn not_in_force(service: &Service) -> Vec<Difference> {
             else {
                 continue;
             };
+            // A process keeps the watchdog that it was started with; nobody else
+            // can set one at run time.
+            let stale = stale || *key == "WatchdogSec";
             found.push(Difference {
                 label: if stale { Label::NotReloaded } else { Label::OperatorOverride },
                 severity: if stale { Severity::Warning } else { Severity::Info },

@@ -13,7 +13,7 @@ use crate::doctor::facts::{Depth, Facts};
 use crate::doctor::finding::{Gate, Repair, Severity};
 use crate::doctor::host::{Host, ThisHost};
 use crate::doctor::repair::{self, Applied, Force};
-use crate::doctor::{Examination, PREFIX, Selection, diff, examine};
+use crate::doctor::{Examination, PREFIX, Selection, check_ids, diff, examine};
 
 pub fn run(context: &Context, args: &DoctorArgs) -> CommandResult {
     let least = Severity::parse(&args.severity_min).ok_or_else(|| {
@@ -24,7 +24,8 @@ pub fn run(context: &Context, args: &DoctorArgs) -> CommandResult {
     })?;
     let selection = Selection { only: args.only.clone(), skip: args.skip.clone() };
     if let Some(id) = selection.unknown() {
-        return Err(misuse(format!("Unknown check id \"{id}\"; docs/doctor.md lists them")));
+        let known = check_ids().join(", ");
+        return Err(misuse(format!("Unknown check id \"{id}\" (use one of: {known})")));
     }
     let host = ThisHost::new(&context.env, &context.paths);
     if args.undo {
