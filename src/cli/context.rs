@@ -18,6 +18,7 @@ use crate::config::last_good;
 use crate::config::load;
 use crate::profile::env::Env;
 use crate::profile::paths::{DEV_PORT, Paths};
+use crate::supervise::host;
 
 /// The surroundings of one command.
 #[derive(Debug)]
@@ -167,6 +168,10 @@ fn apply_profile(env: &mut Env, name: &str) {
     }
     if name == "dev" {
         env.set_default("OPENCLAW_GATEWAY_PORT", DEV_PORT.to_string());
+    }
+    if let Some((unit, port)) = host::template_instance(env, name) {
+        env.set_default("OPENCLAW_SYSTEMD_UNIT", unit);
+        env.set_default("OPENCLAW_GATEWAY_PORT", port.to_string());
     }
 }
 

@@ -1,6 +1,7 @@
 //! A command's way to the gateway: picks target and credentials from flags,
 //! environment and configuration, opens connections, and words the failure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,6 +13,9 @@ use crate::cli::ui::Failure;
 use crate::client::{
     Caller, ClientError, Connection, Connector, Credentials, Expect, Identity, Target,
 };
+use crate::config::load;
+use crate::profile::env::Env;
+use crate::profile::paths::Paths;
 
 /// Milliseconds that a call may take unless the command says otherwise.
 pub const CALL_MS: u64 = 30_000;
@@ -22,6 +26,8 @@ pub struct Link {
     pub target: Target,
     pub credentials: Credentials,
     identity: Identity,
+    paths: Paths,
+    env: Arc<Env>,
 }
 
 /// Why a call gave no answer.
@@ -73,19 +79,35 @@ impl Link {
         }
         let identity = Identity::open(&context.paths.state, &SystemClock)
             .map_err(|err| CallError::Client { err, details: target.details() })?;
-        Ok(Self { target, credentials, identity })
+        let (paths, env) = (context.paths.clone(), Arc::clone(&context.env));
+        Ok(Self { target, credentials, identity, paths, env })
     }
 
     /// Opens a connection.
     pub async fn connect(&self, caller: Caller, limit: Duration) -> Result<Connection, CallError> {
-        let connector = Connector {
+        let with = |credentials| Connector {
             target: &self.target,
-            credentials: &self.credentials,
+            credentials,
             identity: Some(&self.identity),
             own: None,
             clock: &SystemClock,
         };
-        connector.connect(caller, limit).await.map_err(|err| self.error(err))
+        let mut outcome = with(&self.credentials).connect(caller, limit).await;
+        if matches!(outcome, Err(ClientError::NotAdmitted(_))) && self.credentials.is_empty() {
+            let made_up = self.credentials_now();
+            if !made_up.is_empty() {
+                outcome = with(&made_up).connect(caller, limit).await;
+            }
+        }
+        outcome.map_err(|err| self.error(err))
+    }
+
+    /// What the configuration says by now: a gateway that the first connection
+    /// started, by its socket unit, makes up its token on the way.
+    fn credentials_now(&self) -> Credentials {
+        let snapshot = load::read(&self.paths, &self.env);
+        let plain = |value: &Value| value.as_str().map(str::to_owned);
+        Credentials::resolve(None, None, &self.target, &snapshot.env, &snapshot.config, plain)
     }
 
     /// Connects, calls one method and hangs up.

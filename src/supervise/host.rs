@@ -14,7 +14,7 @@ use crate::supervise::launchd::service::LaunchAgent;
 use crate::supervise::listeners;
 use crate::supervise::manager::ServiceManager;
 use crate::supervise::runner::HostRunner;
-use crate::supervise::spec::ServiceNames;
+use crate::supervise::spec::{ServiceNames, unit_file};
 use crate::supervise::systemd::service::{Places, SystemdService};
 use crate::supervise::systemd::systemctl::Systemctl;
 
@@ -133,7 +133,23 @@ fn has_files(env: &Env, names: &ServiceNames, system: bool) -> bool {
         &["/etc/systemd/user", "/usr/lib/systemd/user"]
     };
     has_own_file(env, names, system)
-        || vendor.iter().any(|dir| Path::new(dir).join(names.service()).exists())
+        || vendor.iter().any(|dir| Path::new(dir).join(unit_file(&names.service())).exists())
+}
+
+/// The unit of a profile that is an instance of the package's template, whose
+/// name is profile and port at once, and the port. An account's own unit comes
+/// first.
+pub fn template_instance(env: &Env, profile: &str) -> Option<(String, u16)> {
+    let port =
+        profile.parse().ok().filter(|port: &u16| *port > 0 && port.to_string() == profile)?;
+    let own = ServiceNames::of_profile(Some(profile));
+    let unit = format!("openclaw-gateway@{profile}.service");
+    let is_there = [false, true]
+        .map(|system| Places::of_host(env, system))
+        .iter()
+        .any(|places| places.vendor.join(unit_file(&unit)).exists());
+    let has_own = [false, true].iter().any(|system| has_own_file(env, &own, *system));
+    (is_there && !has_own).then_some((unit, port))
 }
 
 /// Where the process runs, as far as it decides what can supervise it.

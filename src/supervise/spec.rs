@@ -84,6 +84,12 @@ impl ServiceNames {
     }
 }
 
+/// The name of a unit's file: instances of a template share one.
+pub fn unit_file(unit: &str) -> String {
+    let parts = unit.split_once('@').zip(unit.rsplit_once('.'));
+    parts.map_or_else(|| unit.to_owned(), |((stem, _), (_, kind))| format!("{stem}@.{kind}"))
+}
+
 /// Profile names that would collide with other services' labels.
 pub const RESERVED_PROFILES: [&str; 2] = ["gateway", "node"];
 
@@ -389,6 +395,12 @@ mod tests {
         let spec = spec(&[("HOME", "/home/claw")]);
         assert!(!spec.env.iter().any(|(key, _)| key == "OPENCLAW_STATE_DIR"));
         assert_eq!(spec.port(), Some("18789"));
+    }
+
+    #[test]
+    fn instances_of_a_template_share_its_file() {
+        assert_eq!(unit_file("openclaw-gateway@19001.service"), "openclaw-gateway@.service");
+        assert_eq!(unit_file("openclaw-gateway.socket"), "openclaw-gateway.socket");
     }
 
     #[test]

@@ -46,9 +46,15 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
     } else if !service.shown.0.is_enabled() {
         let steps = [&service.service_name, &service.socket_name]
             .map(|unit| Step::Ask(Verb::Enable { system, unit: unit.clone() }));
-        let finding =
-            Finding::warning(format!("{name} is not enabled; it does not start by itself"));
-        found.push(if service.is_active() {
+        let finding = if service.shown.1.is_enabled() {
+            Finding::info(format!(
+                "{name} is not enabled; it starts with the first client, and until then no \
+                 channel, job or heartbeat runs"
+            ))
+        } else {
+            Finding::warning(format!("{name} is not enabled; it does not start by itself"))
+        };
+        found.push(if service.is_active() || service.shown.1.is_enabled() {
             finding.mend(Repair::new(format!("enable {name}"), steps.to_vec()))
         } else {
             // Stopped and disabled is what somebody wanted.

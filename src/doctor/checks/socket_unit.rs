@@ -97,16 +97,19 @@ fn elsewhere(facts: &Facts<'_>) -> Option<Finding> {
         // A changed fragment is told key by key by `service-drift`.
         return None;
     }
+    let program = facts.program();
+    let (who, advice) = if by_drop_in {
+        (
+            "a drop-in lets the socket",
+            format!("{program} config set gateway.bind …, if clients should find it"),
+        )
+    } else {
+        ("the package lets the socket", format!("{program} gateway install --force"))
+    };
+    let (have, missing) = (have.join(", "), missing.join(", "));
     Some(
-        Finding::info(format!(
-            "a drop-in lets the socket listen on {} instead of {}",
-            have.join(", "),
-            missing.join(", ")
-        ))
-        .at(&socket.path)
-        .advise(format!(
-            "{} config set gateway.bind …, if clients should find it",
-            facts.program()
-        )),
+        Finding::info(format!("{who} listen on {have} instead of {missing}"))
+            .at(&socket.path)
+            .advise(advice),
     )
 }

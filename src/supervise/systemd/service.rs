@@ -258,8 +258,9 @@ impl SystemdService {
         };
         let (unit, _) = self.read_unit(&fragment, &drop_ins_of(socket));
         let unit = unit.unwrap_or_default();
-        let addresses = unit.all("Socket", "ListenStream");
-        addresses.iter().filter_map(|address| address.parse().ok()).collect()
+        let specifiers = self.specifiers();
+        let addresses = unit.all("Socket", "ListenStream").into_iter();
+        addresses.filter_map(|address| specifiers.expand(address).parse().ok()).collect()
     }
 
     fn audit(&self, unit: &Unit, fragment: &Path) -> Vec<AuditIssue> {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::supervise::manager::{ManageError, Rendered};
-use crate::supervise::spec::ServiceSpec;
+use crate::supervise::spec::{ServiceSpec, unit_file};
 use crate::supervise::systemd::files::{self, Transaction};
 use crate::supervise::systemd::service::SystemdService;
 use crate::supervise::systemd::unit::Unit;
@@ -34,7 +34,7 @@ impl Vendor {
         program: &str,
         on: &Specifiers,
     ) -> Option<Self> {
-        let read = |name| Some(Unit::parse(&fs::read(dir.join(name)).ok()?).0);
+        let read = |name| Some(Unit::parse(&fs::read(dir.join(unit_file(name))).ok()?).0);
         let (service_unit, socket_unit): (Unit, Unit) = (read(service)?, read(socket)?);
         let runs = service_unit.exec_start(on)?;
         runs.first()
@@ -64,9 +64,10 @@ impl Vendor {
     }
 
     /// What the socket needs beside the package's unit, if anything.
-    fn socket_drop_in(&self, spec: &ServiceSpec) -> Unit {
+    fn socket_drop_in(&self, spec: &ServiceSpec, on: &Specifiers) -> Unit {
         let mut unit = Unit::default();
-        if self.socket_unit.all("Socket", "ListenStream") != spec.listen {
+        let listen = self.socket_unit.all("Socket", "ListenStream").into_iter();
+        if listen.map(|address| on.expand(address)).collect::<Vec<_>>() != spec.listen {
             unit.push("Socket", "ListenStream", "");
             for address in &spec.listen {
                 unit.push("Socket", "ListenStream", address.clone());
@@ -96,7 +97,7 @@ impl SystemdService {
         let [service, socket] = self.drop_in_paths();
         let units = [
             (service, vendor.service_drop_in(spec, &self.specifiers())),
-            (socket, vendor.socket_drop_in(spec)),
+            (socket, vendor.socket_drop_in(spec, &self.specifiers())),
         ];
         units
             .into_iter()
@@ -115,7 +116,7 @@ impl SystemdService {
     /// package's where there is one.
     pub(super) fn main_file(&self) -> PathBuf {
         let own = self.service_path();
-        let vendor = self.places.vendor.join(self.names.service());
+        let vendor = self.places.vendor.join(unit_file(&self.names.service()));
         if !self.system && !own.exists() && vendor.exists() { vendor } else { own }
     }
 

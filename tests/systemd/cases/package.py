@@ -242,3 +242,35 @@ def install_on_a_packaged_host_writes_only_what_differs():
     equal(sh(files), "", "files left")
     with network():
         equal(refused(), True, "gone")
+
+
+@case(binary=False)
+def an_instance_of_the_packages_template_is_a_profile_of_its_own():
+    install()
+    write_config(GOOD)
+    sh("systemctl --user enable --now openclaw-gateway.service")
+    pid = shown(UNIT, "MainPID")["MainPID"]
+    own, socket = "openclaw-gateway@18791.service", "openclaw-gateway@18791.socket"
+    command = "openclaw --profile 18791"
+    # The first client starts it, and knows the token that it makes up.
+    sh(f"rm -rf ~/.openclaw-18791; systemctl --user enable --now {socket}")
+    contains(sh(f"{command} health"), "Agents: main")
+    contains(sh(f"{command} doctor --json --severity-min info --only gateway-daemon"), "it starts with the first client")
+    sh(f"{command} doctor --fix --only gateway-daemon")
+    equal(json.loads(sh(f"{command} doctor --json --severity-min info --skip auth-profiles"))["findings"], [], "findings")
+    text = sh(f"{command} gateway status")
+    contains(text, "Service: systemd (enabled)")
+    contains(text, "port=18791")
+    contains(text, "RPC probe: ok")
+    for verb, says in (("restart", "Restarted"), ("stop", "Stopped"), ("start", "Started")):
+        contains(sh(f"{command} gateway {verb}"), f"{says} systemd service: {own}")
+    contains(sh(f"{command} gateway install --force --port 18792"), "/usr/lib/systemd/user/openclaw-gateway@.service")
+    with network():
+        knock(5, port=18792)
+    contains(sh(f"{command} gateway uninstall"), f"Disabled systemd service: {own}")
+    equal(sh(f"find {UNITS} -type f"), "", "files left")
+    # Another profile's gateway is never taken for one that nobody looks after.
+    for verb in ("stop", "restart", "start"):
+        contains(sh(f"openclaw --profile other gateway {verb} 2>&1"), "Gateway service disabled.")
+    contains(sh("openclaw --profile other gateway stop 2>&1"), f"Port 18789 is served by {UNIT}, the gateway of another profile")
+    equal(shown(UNIT, "MainPID")["MainPID"], pid, "the gateway beside it")

@@ -194,9 +194,15 @@ fn not_loaded(said: Said, context: &Context, manager: &dyn ServiceManager, hints
     } else {
         format!("Gateway service {}.", summary.text())
     };
-    let said = said.done("not-loaded", text).with_message().with_service(summary);
+    let mut said = said.done("not-loaded", text).with_message().with_service(summary);
+    let target = manager.target();
+    let port = port(context);
+    if let Some(unit) = unmanaged::other_unit(port, &target) {
+        said = said.with_warnings(vec![format!(
+            "Port {port} is served by {unit}, the gateway of another profile; it was left alone."
+        )]);
+    }
     if hints {
-        let target = manager.target();
         said.with_hints(
             host::start_hints(&context.env, &context.program(), &target),
             "Start with: ",

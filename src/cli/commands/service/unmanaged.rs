@@ -38,14 +38,32 @@ pub(super) fn restart(port: u16, unit: &str) -> Option<String> {
     Some(format!("Gateway restart signal sent to unmanaged process on port {port}: {}.", owner.pid))
 }
 
-/// The gateway on `port`, unless it runs in `unit`: a manager that cannot be
-/// asked just now looks after that one.
+/// The gateway on `port`, unless it runs in `unit` (a manager that cannot be
+/// asked just now looks after that one) or in the unit of another profile.
 fn gateway_on(port: u16, unit: &str) -> Option<Owner> {
-    let PortUse::Busy(found) = listeners::inspect(port) else { return None };
-    let mut owners = found.into_iter().flat_map(|listener| listener.owners);
-    owners.find(|owner| {
-        owner.is_own_gateway() && !owner.is_service_manager() && owner.unit.as_deref() != Some(unit)
+    own_gateways(port).find(|owner| {
+        owner.unit.as_deref() != Some(unit) && !owner.unit.as_deref().is_some_and(is_gateway_unit)
     })
+}
+
+/// The unit of another profile whose gateway is on `port`.
+pub(super) fn other_unit(port: u16, unit: &str) -> Option<String> {
+    own_gateways(port)
+        .filter_map(|owner| owner.unit)
+        .find(|one| one != unit && is_gateway_unit(one))
+}
+
+fn own_gateways(port: u16) -> impl Iterator<Item = Owner> {
+    let found = match listeners::inspect(port) {
+        PortUse::Busy(found) => found,
+        PortUse::Free | PortUse::Unknown => Vec::new(),
+    };
+    let owners = found.into_iter().flat_map(|listener| listener.owners);
+    owners.filter(|owner| owner.is_own_gateway() && !owner.is_service_manager())
+}
+
+fn is_gateway_unit(unit: &str) -> bool {
+    unit.starts_with("openclaw-gateway") && unit.ends_with(".service")
 }
 
 fn wait_until(done: impl Fn() -> bool) -> bool {
