@@ -62,8 +62,18 @@ fn walk(value: &Value, keys: &mut Vec<String>, references: References) -> Value 
             Value::Object(shown)
         }
         Value::Array(items) => {
+            let arguments = are_arguments(keys);
             keys.push("[]".to_owned());
-            let shown = items.iter().map(|item| walk(item, keys, references)).collect();
+            let mut before = None;
+            let mut shown = Vec::with_capacity(items.len());
+            for item in items {
+                let text = item.as_str().filter(|_| arguments);
+                shown.push(match text {
+                    Some(text) if in_argument(before, text).is_some() => Value::from(SENTINEL),
+                    _ => walk(item, keys, references),
+                });
+                before = text;
+            }
             keys.pop();
             Value::Array(shown)
         }
@@ -78,7 +88,10 @@ pub fn each_secret(value: &Value, act: &mut dyn FnMut(&str)) {
 
 fn secrets_below(value: &Value, keys: &mut Vec<String>, act: &mut dyn FnMut(&str)) {
     match value {
-        Value::String(text) if hides(keys, text) && !in_providers(keys) => act(text),
+        Value::String(text) if hides(keys, text) && !in_providers(keys) => {
+            act(text);
+            credentials(text).into_iter().for_each(act);
+        }
         Value::Object(_) if secret_ref::is_reference(value) => {}
         Value::Object(object) => {
             for (key, member) in object {
@@ -88,8 +101,15 @@ fn secrets_below(value: &Value, keys: &mut Vec<String>, act: &mut dyn FnMut(&str
             }
         }
         Value::Array(items) => {
+            let arguments = are_arguments(keys);
             keys.push("[]".to_owned());
+            let mut before = None;
             for item in items {
+                let text = item.as_str().filter(|_| arguments);
+                if let Some(secret) = text.and_then(|text| in_argument(before, text)) {
+                    act(secret);
+                }
+                before = text;
                 secrets_below(item, keys, act);
             }
             keys.pop();
@@ -164,23 +184,63 @@ fn named_like_a_secret(path: &str) -> bool {
         || with_gap("private")
 }
 
-/// Whether a URL in the text names a user or carries a token of its own.
-fn has_credentials(text: &str) -> bool {
-    let Some((_, rest)) = text.split_once("://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    authority.contains('@')
+/// Whether the texts of the list at this place are arguments of a program.
+fn are_arguments(keys: &[String]) -> bool {
+    keys.last().is_some_and(|key| key.to_ascii_lowercase().ends_with("args"))
 }
 
-/// A URL for people: without the user and password it may name.
-pub fn shown_url(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) if has_credentials(url) => {
-            let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            let host = rest[..end].rfind('@').map_or(0, |at| at + 1);
-            format!("{scheme}://***@{}", &rest[host..])
-        }
-        _ => url.to_owned(),
+/// The secret in an argument: the value of an option or a variable that is named
+/// like one (`--token=…`, `API_KEY=…`), or what follows such an option.
+fn in_argument<'t>(before: Option<&str>, text: &'t str) -> Option<&'t str> {
+    if let Some((name, value)) = text.split_once('=')
+        && !value.is_empty()
+        && !name.contains([' ', '/', '?'])
+        && named_like_a_secret(name)
+    {
+        return Some(value);
     }
+    let option = before.filter(|before| before.starts_with('-') && !before.contains('='))?;
+    (!text.starts_with('-') && named_like_a_secret(option)).then_some(text)
+}
+
+/// Whether a URL in the text names a user or carries a token of its own.
+fn has_credentials(text: &str) -> bool {
+    !credentials(text).is_empty()
+}
+
+/// What must not be shown of a URL: who enters, and the values of parameters
+/// that are named like a secret.
+fn credentials(text: &str) -> Vec<&str> {
+    const PARAMETERS: &[&str] = &["key", "auth", "sig", "signature"];
+    let Some((_, rest)) = text.split_once("://") else { return Vec::new() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    let password = user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
+    let query = rest.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    let parameters = query.split('&').filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let secret = named_like_a_secret(name)
+            || PARAMETERS.iter().any(|parameter| name.eq_ignore_ascii_case(parameter));
+        (secret && !value.is_empty() && !value.contains("${")).then_some(value)
+    });
+    password.into_iter().chain(parameters).collect()
+}
+
+/// A URL for people: without the user and password it may name, and without the
+/// values of secret parameters.
+pub fn shown_url(url: &str) -> String {
+    let mut shown = url.to_owned();
+    if let Some((scheme, rest)) = url.split_once("://") {
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if let Some(at) = rest[..end].rfind('@') {
+            shown = format!("{scheme}://***@{}", &rest[at + 1..]);
+        }
+    }
+    for value in credentials(&shown).into_iter().map(str::to_owned).collect::<Vec<_>>() {
+        shown = shown.replace(&format!("={value}"), "=***");
+    }
+    shown
 }
 
 /// The text with its secrets replaced and everything else as it stands.
@@ -212,9 +272,20 @@ fn secret_spans(
             spans.push((node.start, node.end));
         }
         Kind::Array(items) => {
+            let arguments = are_arguments(keys);
             keys.push("[]".to_owned());
+            let mut before = None;
             for item in items {
-                secret_spans(item, keys, references, spans);
+                let text = match &item.kind {
+                    Kind::String(text) if arguments => Some(text.as_str()),
+                    _ => None,
+                };
+                if text.is_some_and(|text| in_argument(before, text).is_some()) {
+                    spans.push((item.start, item.end));
+                } else {
+                    secret_spans(item, keys, references, spans);
+                }
+                before = text;
             }
             keys.pop();
         }
@@ -314,6 +385,34 @@ mod tests {
         );
         let part = redact(&json!("s3"), "gateway.auth.token", References::Shown);
         assert_eq!(part, SENTINEL);
+    }
+
+    #[test]
+    fn secrets_in_arguments_and_addresses_are_hidden_and_come_back() {
+        let document = json!({"mcp": {"servers": {
+            "a": {"command": "x", "args": ["--token=t1", "--api-key", "k1", "--port", "80", "API_KEY=k2", "-y", "pkg"]},
+            "b": {"url": "https://h/sse?v=1&api_key=q1#x"},
+            "c": {"url": "https://h/sse?v=1&page_token=${T}"},
+        }}});
+        let mut shown = redact(&document, "", References::Masked);
+        assert_eq!(
+            shown["mcp"]["servers"],
+            json!({
+                "a": {"command": "x", "args": [SENTINEL, "--api-key", SENTINEL, "--port", "80", SENTINEL, "-y", "pkg"]},
+                "b": {"url": SENTINEL},
+                "c": {"url": "https://h/sse?v=1&page_token=${T}"},
+            })
+        );
+        let text = format!("{document:#}");
+        let hidden = redact_text(&text, &json5::parse(&text).unwrap(), References::Masked);
+        assert_eq!(json5::value(&hidden).unwrap(), shown);
+        restore(&mut shown, &document).unwrap();
+        assert_eq!(shown, document);
+        let mut secrets = Vec::new();
+        each_secret(&document, &mut |secret| secrets.push(secret.to_owned()));
+        assert_eq!(secrets, ["t1", "k1", "k2", "https://h/sse?v=1&api_key=q1#x", "q1"]);
+        assert_eq!(shown_url("wss://u:p@h/x?v=1&token=t#f"), "wss://***@h/x?v=1&token=***#f");
+        assert_eq!(shown_url("wss://h/x?v=1"), "wss://h/x?v=1");
     }
 
     #[test]

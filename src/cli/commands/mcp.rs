@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{self, CommandResult, Failure, Outcome};
 use crate::config::edit;
+use crate::config::redact::{self, References};
 use crate::config::write::{self, Before};
 
 pub(super) fn run(context: &Context, command: &McpCommand) -> CommandResult {
@@ -36,7 +37,7 @@ fn file(context: &Context) -> String {
 }
 
 fn list(context: &Context, args: &McpListArgs) -> Outcome {
-    let servers = servers(context);
+    let servers = shown(context);
     if args.json {
         return Outcome::json(&servers);
     }
@@ -52,12 +53,21 @@ fn list(context: &Context, args: &McpListArgs) -> Outcome {
     Outcome::text(page)
 }
 
+/// The servers without their secrets.
+fn shown(context: &Context) -> Map<String, Value> {
+    let servers = Value::Object(servers(context));
+    match redact::redact(&servers, "mcp.servers", References::Shown) {
+        Value::Object(servers) => servers,
+        _ => Map::new(),
+    }
+}
+
 fn unknown(context: &Context, name: &str) -> Failure {
     Failure::new(format!("No MCP server named \"{name}\" in {}.", file(context)))
 }
 
 fn show(context: &Context, args: &McpShowArgs) -> CommandResult {
-    let servers = servers(context);
+    let servers = shown(context);
     let file = file(context);
     let (heading, value) = match &args.name {
         Some(name) => {

@@ -86,6 +86,12 @@ fn settings(home: &Path) -> Value {
         }},
         "channels": {"telegram": {"enabled": false, "botToken": secret("bot")}},
         "env": {"vars": {"SOME_KEY": secret("env")}},
+        "mcp": {"servers": {
+            "program": {"command": "/bin/false", "args": [format!("--token={}", secret("argument")), "--api-key", secret("option")],
+                "env": {"PLAIN": secret("variable")}},
+            "far": {"url": format!("http://127.0.0.1:9/sse?api_key={}", secret("query")), "headers": {"x-a": secret("far")}},
+        }},
+        "skills": {"entries": {"s": {"apiKey": secret("skill"), "env": {"PLAIN": secret("skill-env")}}}},
         "hooks": {"enabled": true, "token": secret("hook")},
         "secrets": {"providers": {"vault": {"source": "file", "path": home.join("vault.json")}}},
         "agents": {"defaults": {"model": {"primary": "plain/m"}, "skipBootstrap": true}},
@@ -97,6 +103,57 @@ fn private(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Commands that leave this host, change it beyond the home of this test, wait
+/// for somebody, or exist to show or pack secrets.
+fn is_left_out(line: &[String]) -> bool {
+    const LEFT_OUT: &[&str] = &[
+        "backup create",
+        "clawbot",
+        "configure",
+        "daemon",
+        "dashboard",
+        "dns",
+        "docs",
+        "gateway discover",
+        "gateway install",
+        "gateway restart",
+        "gateway run",
+        "gateway start",
+        "gateway stop",
+        "gateway uninstall",
+        "models auth",
+        "models scan",
+        "onboard",
+        "qr",
+        "reset",
+        "skills install",
+        "skills search",
+        "skills update",
+        "uninstall",
+        "update",
+    ];
+    let line = line.join(" ");
+    LEFT_OUT.iter().any(|name| line == *name || line.starts_with(&format!("{name} ")))
+}
+
+/// Every command that has none below it, with something for all it requires.
+fn leaves(command: &clap::Command, way: &[String]) -> Vec<Vec<String>> {
+    let below: Vec<&clap::Command> =
+        command.get_subcommands().filter(|below| !below.is_hide_set()).collect();
+    if !below.is_empty() {
+        let deeper = |below: &&clap::Command| {
+            leaves(below, &[way, &[below.get_name().to_owned()]].concat())
+        };
+        return below.iter().flat_map(deeper).collect();
+    }
+    let mut line = way.to_vec();
+    for argument in command.get_arguments().filter(|argument| argument.is_required_set()) {
+        line.extend(argument.get_long().map(|long| format!("--{long}")));
+        line.push("x".to_owned());
+    }
+    vec![line]
 }
 
 async fn operator(port: u16) -> TestClient {
@@ -232,6 +289,12 @@ async fn no_secret_shows_in_a_command_a_method_a_log_an_error_or_a_crash() {
     ] {
         heard.run(&home, &line.split(' ').collect::<Vec<_>>()).await;
     }
+    let leaves = leaves(&openclaw::cli::args::tree(), &[]);
+    let leaves: Vec<_> = leaves.into_iter().filter(|line| !is_left_out(line)).collect();
+    assert!(leaves.len() > 150, "{}", leaves.len());
+    for line in &leaves {
+        heard.run(&home, &line.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
     for value in [secret("typed"), format!("{{\"x\":\"{}\"}}", secret("typed"))] {
         heard.run(&home, &["config", "set", "gateway.auth.token", &value, "--strict-json"]).await;
         heard.run(&home, &["config", "set", "gateway.nonsense", &value]).await;
@@ -292,8 +355,9 @@ async fn no_secret_shows_in_a_command_a_method_a_log_an_error_or_a_crash() {
     let hits: Vec<&String> = heard.hits.iter().collect();
     assert!(hits.is_empty(), "{} places show a secret:\n{hits:#?}", hits.len());
     println!(
-        "canaries: {} methods, {} outputs and files, {} KiB, a crash: 0 hits",
+        "canaries: {} methods, {} commands, {} outputs and files, {} KiB, a crash: 0 hits",
         methods.len(),
+        leaves.len(),
         heard.sources,
         heard.bytes / 1024
     );
