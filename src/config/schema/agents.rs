@@ -18,12 +18,17 @@ pub struct Agents {
 pub struct Defaults {
     pub workspace: Option<String>,
     pub skip_bootstrap: bool,
+    #[serde(deserialize_with = "super::whole")]
     pub bootstrap_max_chars: Option<usize>,
+    #[serde(deserialize_with = "super::whole")]
     pub bootstrap_total_max_chars: Option<usize>,
     pub model: Option<ModelChoice>,
     pub models: IndexMap<String, Value>,
+    #[serde(deserialize_with = "super::whole")]
     pub timeout_seconds: Option<u64>,
+    #[serde(deserialize_with = "super::whole")]
     pub max_concurrent: Option<usize>,
+    #[serde(deserialize_with = "super::whole")]
     pub context_tokens: Option<u64>,
     pub thinking_default: Option<String>,
     pub verbose_default: Option<String>,

@@ -12,7 +12,8 @@ use crate::profile::paths::{Paths, expand};
 #[serde(default, rename_all = "camelCase")]
 pub struct Gateway {
     pub mode: Option<String>,
-    pub port: Option<u32>,
+    #[serde(deserialize_with = "super::whole")]
+    pub port: Option<u64>,
     pub bind: Option<String>,
     pub custom_bind_host: Option<String>,
     pub auth: Auth,
@@ -72,8 +73,11 @@ pub struct Auth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RateLimit {
-    pub max_attempts: u32,
+    #[serde(deserialize_with = "super::whole")]
+    pub max_attempts: u64,
+    #[serde(deserialize_with = "super::whole")]
     pub window_ms: u64,
+    #[serde(deserialize_with = "super::whole")]
     pub lockout_ms: u64,
     pub exempt_loopback: bool,
 }

@@ -11,8 +11,8 @@ pub mod models;
 pub mod support;
 pub mod table;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Number, Value};
 
 pub use agents::Agents;
 pub use gateway::Gateway;
@@ -43,4 +43,36 @@ pub struct Config {
     pub skills: Map<String, Value>,
     pub approvals: Map<String, Value>,
     pub mcp: Map<String, Value>,
+}
+
+/// Reads any number as a whole one: validation has judged it. What is too small
+/// is 0, what is too large the largest.
+fn whole<'de, D: Deserializer<'de>, T: From<Whole> + Default>(from: D) -> Result<T, D::Error> {
+    let number = Option::<Number>::deserialize(from)?;
+    Ok(number.map(|number| Whole(number).into()).unwrap_or_default())
+}
+
+struct Whole(Number);
+
+impl From<Whole> for u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a conversion that ends at the limits is what is wanted"
+    )]
+    fn from(Whole(number): Whole) -> Self {
+        number.as_u64().unwrap_or_else(|| number.as_f64().map_or(0, |float| float.ceil() as Self))
+    }
+}
+
+impl From<Whole> for Option<u64> {
+    fn from(whole: Whole) -> Self {
+        Some(whole.into())
+    }
+}
+
+impl From<Whole> for Option<usize> {
+    fn from(whole: Whole) -> Self {
+        Some(usize::try_from(u64::from(whole)).unwrap_or(usize::MAX))
+    }
 }

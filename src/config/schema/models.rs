@@ -38,7 +38,9 @@ pub struct Model {
     pub reasoning: bool,
     pub input: Vec<String>,
     pub cost: Map<String, Value>,
+    #[serde(deserialize_with = "super::whole")]
     pub context_window: Option<u64>,
+    #[serde(deserialize_with = "super::whole")]
     pub max_tokens: Option<u64>,
     pub headers: IndexMap<String, String>,
     pub compat: Map<String, Value>,

@@ -121,6 +121,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::schema::Config;
+    use crate::config::schema::table::{Edge, Kind, Shape, table};
     use crate::config::load;
     use crate::profile::env::Env;
 
@@ -188,6 +190,88 @@ mod tests {
         assert!(wrong.is_empty(), "{} of {count} cases differ:\n{}", wrong.len(), wrong.join("\n"));
         assert_eq!(count, 91);
         println!("{count} recorded documents, {count} equal verdicts");
+    }
+
+    /// Values that a shape allows, the plainest first.
+    fn samples(shape: &Shape, depth: usize) -> Vec<Value> {
+        let table = table();
+        let part = |edge: &Edge| samples(table.shape(edge), depth + 1);
+        let limit = |sides: [&str; 2]| {
+            let mut bounds = shape.bounds.split(' ');
+            bounds.find_map(|bound| {
+                sides.iter().find_map(|side| bound.strip_prefix(side)?.parse::<f64>().ok())
+            })
+        };
+        let (least, most) = (limit([">=", ">"]), limit(["<=", "<"]));
+        match shape.kind {
+            Kind::Any => vec![json!({}), json!("x"), json!(1), json!([])],
+            Kind::Null => vec![Value::Null],
+            Kind::Bool => vec![json!(true), json!(false)],
+            Kind::Int => {
+                let least = least.map_or(-9_007_199_254_740_991.0, |least| least.ceil() + 1.0);
+                let most = most.unwrap_or(9_007_199_254_740_991.0).floor();
+                [least.min(most), most].map(|number| json!(number)).to_vec()
+            }
+            Kind::Number => {
+                let least = least.unwrap_or(-1.5);
+                let most = most.unwrap_or(1e300);
+                vec![json!(most), json!(least + (most - least).min(1.0) / 4.0)]
+            }
+            Kind::String => {
+                let texts =
+                    ["x", "http://h/x", "https://h/x", "x1", "X1", "112233", "+123456", "@x", ""];
+                texts.map(Value::from).to_vec()
+            }
+            Kind::Secret | Kind::Ref => {
+                let reference = json!({"source": "env", "provider": "default", "id": "A"});
+                if shape.kind == Kind::Ref { vec![reference] } else { vec![json!("x"), reference] }
+            }
+            Kind::Enum | Kind::Literals => {
+                shape.literals().map(|text| serde_json::from_str(text).unwrap()).collect()
+            }
+            Kind::Array => {
+                let items: Vec<Value> = shape.edges.iter().flat_map(part).collect();
+                items.iter().map(|item| json!([item])).chain([json!([])]).collect()
+            }
+            Kind::Union | Kind::OneOf => shape.edges.iter().flat_map(part).collect(),
+            Kind::Strict | Kind::Object => {
+                let mut plain = json!({});
+                for edge in shape.edges.iter().filter(|edge| edge.required) {
+                    let fits = part(edge).into_iter().find(|value| {
+                        shape::check_part(table, table.shape(edge), value).is_empty()
+                    });
+                    plain[edge.key] = fits.unwrap_or_default();
+                }
+                let mut all = vec![plain.clone()];
+                // Deep enough for every section that has a type of its own.
+                for edge in shape.edges.iter().filter(|_| depth < 7) {
+                    let key = if edge.key == "*" { "any" } else { edge.key };
+                    for value in part(edge) {
+                        let mut with = plain.clone();
+                        with[key] = value;
+                        all.push(with);
+                    }
+                }
+                all
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_a_key_may_be_can_be_read() {
+        let mut count = 0;
+        for edge in table().root().edges.iter().filter(|edge| edge.key != "*") {
+            for value in samples(table().shape(edge), 0) {
+                let document = json!({edge.key: value});
+                if shape::check(table(), &document).is_empty() {
+                    count += 1;
+                    let read: Result<Config, _> = serde_path_to_error::deserialize(&document);
+                    assert!(read.is_ok(), "{document}: {}", read.unwrap_err());
+                }
+            }
+        }
+        println!("{count} documents with every key and value that is allowed: all can be read");
+        assert!(count > 5000, "{count}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::config::Issue;
 use crate::config::schema::table::{Kind, Shape, Table};
 use crate::config::validate::{secret_ref, text};
 
+/// Above it JavaScript cannot tell whole numbers apart.
+const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
 /// How many allowed values a complaint lists before it only counts them.
 const SHOWN_VALUES: usize = 12;
 
@@ -27,6 +29,14 @@ pub(super) struct Found {
 pub(super) fn check(table: &Table, document: &Value) -> Vec<Issue> {
     let mut walk = Walk { table, path: String::new(), found: Vec::new() };
     walk.value(table.root(), Some(document));
+    walk.found.into_iter().map(|found| found.issue).collect()
+}
+
+/// Checks a part of one.
+#[cfg(test)]
+pub(super) fn check_part(table: &Table, shape: &Shape, value: &Value) -> Vec<Issue> {
+    let mut walk = Walk { table, path: String::new(), found: Vec::new() };
+    walk.value(shape, Some(value));
     walk.found.into_iter().map(|found| found.issue).collect()
 }
 
@@ -101,6 +111,10 @@ impl Walk<'_> {
         };
         if shape.kind == Kind::Int && number.fract() != 0.0 {
             return self.expected("int", value);
+        }
+        if shape.kind == Kind::Int && number.abs() > MAX_SAFE {
+            let (word, sign) = if number > 0.0 { ("big", "<=") } else { ("small", ">=-") };
+            self.soft(format!("Too {word}: expected int to be {sign}{MAX_SAFE}"));
         }
         for bound in shape.bounds.split(' ') {
             if let Some(message) = text::number_bound(bound, number) {

@@ -97,7 +97,7 @@ impl Limiter {
         let record = seen.entry((guess, ip)).or_default();
         record.failures.retain(|&at| now.duration_since(at) < window);
         record.failures.push(now);
-        if record.failures.len() >= self.rules.max_attempts as usize {
+        if record.failures.len() as u64 >= self.rules.max_attempts {
             record.locked_until = now.checked_add(Duration::from_millis(self.rules.lockout_ms));
             record.failures.clear();
         }

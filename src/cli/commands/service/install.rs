@@ -179,7 +179,7 @@ fn refuse_foreign_edit(
         )
     };
     let gateway = &snapshot.config.gateway;
-    if let Some(port) = port.filter(|port| gateway.port != Some(u32::from(*port))) {
+    if let Some(port) = port.filter(|port| gateway.port != Some(u64::from(*port))) {
         return Err(command("gateway.port", &port.to_string()));
     }
     match &args.token {
@@ -201,7 +201,7 @@ fn persist(
 ) -> Result<Snapshot, String> {
     let gateway = &snapshot.config.gateway;
     let mut changes: Vec<(&[&str], Value)> = Vec::new();
-    if let Some(port) = port.filter(|port| gateway.port != Some(u32::from(*port))) {
+    if let Some(port) = port.filter(|port| gateway.port != Some(u64::from(*port))) {
         changes.push((&["gateway", "port"], json!(port)));
     }
     if let Some(token) = &args.token
