@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::Snapshot;
+use crate::config::include::{self, Files};
 use crate::profile::paths::Paths;
 use crate::secrets::resolve::Resolver;
 use crate::secrets::stores::{self, Kind};
@@ -416,10 +417,11 @@ pub async fn audit(snapshot: &Snapshot, paths: &Paths, exec: bool) -> Report {
     }
 }
 
-/// The merged document before variables were replaced where it is all in one
-/// file; with includes, after.
+/// The merged document before variables were replaced.
 fn with_references(snapshot: &Snapshot) -> Value {
-    if snapshot.includes.is_empty() { snapshot.parsed.clone() } else { snapshot.resolved.clone() }
+    let (parsed, mut files) = (snapshot.parsed.clone(), Files::new());
+    include::resolve(parsed, &snapshot.path, &mut files, Some(&snapshot.includes))
+        .unwrap_or_else(|_| snapshot.resolved.clone())
 }
 
 /// Whether an entry of the old `auth.json` is a key in clear.
