@@ -5,6 +5,8 @@ mod set;
 use serde_json::{Value, json};
 
 use crate::cli::args::config::{ConfigArgs, ConfigCommand, GetArgs, UnsetArgs, ValidateArgs};
+use crate::cli::args::onboard::ConfigureArgs;
+use crate::cli::commands::onboard;
 use crate::cli::context::Context;
 use crate::cli::ui::{self, CommandResult, Failure, Outcome};
 use crate::config::redact::{self, References};
@@ -21,10 +23,7 @@ pub fn run(context: &Context, args: ConfigArgs) -> CommandResult {
         Some(ConfigCommand::Set(args)) => set::run(context, *args),
         Some(ConfigCommand::Unset(args)) => unset(context, &args),
         Some(ConfigCommand::Validate(args)) => Ok(validate(context, &args)),
-        None => Err(Failure::with_code(
-            "openclaw config needs a command in this gateway: file, get, schema, set, unset or validate",
-            2,
-        )),
+        None => onboard::configure(context, &ConfigureArgs { section: args.section }),
     }
 }
 
