@@ -67,6 +67,9 @@ pub trait ModelSource: Debug + Send + Sync {
         ready: &Ready,
         error: Option<&ProviderError>,
     );
+
+    /// Closes connections that hold keys of an earlier configuration.
+    fn forget_connections(&self) {}
 }
 
 /// The models of this process.
@@ -93,6 +96,10 @@ impl Connected {
 }
 
 impl ModelSource for Connected {
+    fn forget_connections(&self) {
+        self.models.registry.http().forget_connections();
+    }
+
     fn chain<'a>(
         &'a self,
         snapshot: &'a Arc<Snapshot>,

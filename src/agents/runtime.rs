@@ -238,6 +238,13 @@ impl Agents {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Lets go of what belongs to a configuration that is no longer in force.
+    pub fn forget_old_settings(&self) {
+        self.inner.servers.forget(&self.inner, &self.inner.config.load());
+        self.inner.models.forget_connections();
+        self.inner.embedder.forget_connections();
+    }
+
     /// Accepts a run. A second submission of a run id joins the first.
     pub async fn submit(&self, request: RunRequest) -> Result<RunHandle, RunRefused> {
         self.inner.submit(request).await

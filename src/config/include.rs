@@ -49,7 +49,8 @@ pub enum IncludeError {
 /// The included files by path, with their text.
 pub type Files = BTreeMap<PathBuf, String>;
 
-/// Replaces every `$include` below `value`; adds the files read to `files`.
+/// Replaces every `$include` below `value`; adds the files to `files`, without
+/// a text those that cannot be used.
 /// With `kept` the texts come from there and the disk is not looked at.
 pub fn resolve(
     value: Value,
@@ -139,6 +140,8 @@ impl Reader<'_> {
         if self.chain.len() > MAX_DEPTH {
             return Err(IncludeError::Depth(path.to_owned()));
         }
+        // Named also when it cannot be used: to mend it is to change it.
+        self.files.entry(resolved.clone()).or_default();
         let text = match self.kept {
             Some(kept) => kept.get(&resolved).cloned().ok_or_else(|| IncludeError::Read {
                 path: path.to_owned(),
@@ -217,7 +220,7 @@ fn merge(base: Value, over: Value) -> Value {
 }
 
 /// Resolves `.` and `..` by name only.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {

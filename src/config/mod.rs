@@ -31,6 +31,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::base::secret::Secret;
 use crate::profile::env::Env;
@@ -142,6 +143,12 @@ impl Snapshot {
         paths::shorten(&self.path, &self.home)
     }
 
+    /// `logging.file`, if lines go to one file and not to one per day.
+    pub fn log_file(&self) -> Option<PathBuf> {
+        let file = self.config.logging.get("file").and_then(Value::as_str).map(str::trim);
+        file.filter(|file| !file.is_empty()).map(|file| paths::expand(file, &self.home))
+    }
+
     /// What commands print when they need a valid file. Part of the contract.
     pub fn invalid_block(&self) -> Vec<String> {
         let mut lines = vec!["Config invalid".to_owned(), format!("File: {}", self.shown_file())];
@@ -160,6 +167,7 @@ pub struct Live(Arc<InForce>);
 struct InForce {
     snapshot: ArcSwap<Snapshot>,
     rejected: ArcSwapOption<Rejected>,
+    changes: watch::Sender<()>,
 }
 
 /// An edit that could not be taken over; the configuration before it stays.
@@ -178,6 +186,7 @@ impl Live {
         Self(Arc::new(InForce {
             snapshot: ArcSwap::from_pointee(snapshot),
             rejected: ArcSwapOption::empty(),
+            changes: watch::Sender::new(()),
         }))
     }
 
@@ -187,13 +196,20 @@ impl Live {
 
     /// Puts a configuration in force; an earlier refusal is history.
     pub fn replace(&self, snapshot: Snapshot) {
-        self.0.snapshot.store(Arc::new(snapshot));
+        self.refresh(snapshot);
         self.clear_rejected();
     }
 
     /// The same configuration with other secrets; a refusal stays.
     pub fn refresh(&self, snapshot: Snapshot) {
         self.0.snapshot.store(Arc::new(snapshot));
+        self.0.changes.send_replace(());
+    }
+
+    /// Tells who keeps something made of the configuration in force that it is
+    /// old, and may hold secrets that were replaced.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
     }
 
     /// Remembers that the file cannot be used as it is.

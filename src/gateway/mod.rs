@@ -464,7 +464,16 @@ fn may_restart(state: &State) -> bool {
 
 /// Starts everything that runs while the gateway is up.
 fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &CancellationToken) {
+    let mut changes = state.config.changes();
     let site = http::Site::new(state);
+    let (following, settings) = (Arc::clone(state), Arc::clone(&site));
+    // The next use would see to it; until then they would keep replaced secrets.
+    state.lifecycle.spawn("settings", |stop| async move {
+        while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+            drop(settings.prepared());
+            following.agents.forget_old_settings();
+        }
+    });
     let places = Arc::new(Semaphore::new(listen::max_connections()));
     for listener in listeners {
         let (site, places) = (Arc::clone(&site), Arc::clone(&places));

@@ -4,6 +4,7 @@
 //! running configuration and is remembered, so that it can be shown.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct Reloader {
     degraded: AtomicBool,
     /// Paths of changes that wait for a restart.
     pending: std::sync::Mutex<BTreeSet<String>>,
+    /// What the file that was read last includes.
+    includes: std::sync::Mutex<Vec<PathBuf>>,
 }
 
 /// What came of one look at the file.
@@ -87,6 +90,7 @@ impl Reloader {
             fallen_back: AtomicBool::new(fallen_back),
             degraded: AtomicBool::new(false),
             pending: std::sync::Mutex::default(),
+            includes: std::sync::Mutex::default(),
         }
     }
 
@@ -154,7 +158,7 @@ pub async fn watch(state: Arc<State>, stop: CancellationToken) {
         }
     };
     keep(&state, 0).await;
-    follow(watch.as_mut(), &state).await;
+    follow(watch.as_mut(), &state);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -165,19 +169,18 @@ pub async fn watch(state: Arc<State>, stop: CancellationToken) {
             () = settle(&state, &wanted) => {}
         }
         Box::pin(turn(&state).await.consider(Duration::ZERO)).await;
-        follow(watch.as_mut(), &state).await;
+        follow(watch.as_mut(), &state);
     }
 }
 
 /// Follows the files of the configuration in force and of the one on disk,
 /// which may be the one that a refused edit has to be mended in.
-async fn follow(watch: Option<&mut Watch>, state: &State) {
+fn follow(watch: Option<&mut Watch>, state: &State) {
     let Some(watch) = watch else { return };
     let current = state.config.load();
-    let seen = Arc::clone(&*state.reloader.seen.lock().await);
-    let files = current.includes.keys().chain(seen.includes.keys());
-    let files = files.map(std::path::PathBuf::as_path).chain([state.paths.config.as_path()]);
-    if watch.follow(files) {
+    let read = state.reloader.includes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let includes = current.includes.keys().chain(&read).map(PathBuf::as_path);
+    if watch.follow(&state.paths.config, includes) {
         // It may have changed between being read and being watched.
         state.reloader.poke();
     }
@@ -196,6 +199,13 @@ async fn settle(state: &State, wanted: &Notify) {
     }
 }
 
+/// Whether a change counts although the reload mode leaves it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Insists {
+    Yes,
+    No,
+}
+
 /// The right to look at the file. Who writes the file takes it first, so that
 /// nobody else looks between the write and the writer's own look.
 #[derive(Debug)]
@@ -212,10 +222,28 @@ pub async fn turn(state: &Arc<State>) -> Turn<'_> {
 impl Turn<'_> {
     /// Looks at the file and takes over what it says. A restart that this asks
     /// for comes no earlier than `restart_delay` from here.
-    pub async fn consider(mut self, restart_delay: Duration) -> Outcome {
+    pub async fn consider(self, restart_delay: Duration) -> Outcome {
+        self.take(restart_delay, Insists::No).await
+    }
+
+    /// The same for what this process wrote itself, which counts in every mode.
+    pub async fn insist(self) -> Outcome {
+        self.take(Duration::ZERO, Insists::Yes).await
+    }
+
+    async fn take(mut self, restart_delay: Duration, insists: Insists) -> Outcome {
         let state = self.state;
         let number = state.reloader.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let outcome = Box::pin(look(state, &mut self.seen, restart_delay)).await;
+        let mut outcome = Box::pin(look(state, &mut self.seen, restart_delay)).await;
+        if outcome == Outcome::Ignored && insists == Insists::Yes {
+            outcome = match prepare(state, &self.seen).await {
+                Ok((usable, serving)) => {
+                    enforce(state, usable, &serving);
+                    Outcome::Applied
+                }
+                Err(err) => Outcome::Refused(err.to_string()),
+            };
+        }
         keep(state, number).await;
         state.reloader.looked.send_replace((number, outcome.clone()));
         outcome
@@ -227,6 +255,8 @@ async fn look(state: &Arc<State>, seen: &mut Arc<Snapshot>, restart_delay: Durat
         tracing::warn!(target: "reload", "config reload skipped (config file not found)");
         return reject(state, &load::hash(b""), vec!["config file not found".to_owned()]);
     };
+    *state.reloader.includes.lock().unwrap_or_else(PoisonError::into_inner) =
+        next.includes.keys().cloned().collect();
     if !next.is_valid() {
         let issues: Vec<String> =
             next.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.message)).collect();
@@ -260,15 +290,12 @@ async fn look(state: &Arc<State>, seen: &mut Arc<Snapshot>, restart_delay: Durat
         }
         Step::Apply { hot } => match prepare(state, &next).await {
             Ok((usable, serving)) => {
-                swap_auth(state, &usable, &serving);
-                swap_logging(&usable);
-                state.config.replace(usable);
+                enforce(state, usable, &serving);
                 if hot.is_empty() {
                     tracing::info!(target: "reload", "config change applied (dynamic reads: {changed})");
                 } else {
                     tracing::info!(target: "reload", "config hot reload applied ({})", hot.join(", "));
                 }
-                routing::apply(state);
                 recovered(state);
                 Outcome::Applied
             }
@@ -305,13 +332,15 @@ async fn look(state: &Arc<State>, seen: &mut Arc<Snapshot>, restart_delay: Durat
 /// # Errors
 /// The first reference without a value; everything stays as it was.
 pub async fn resolve_again(state: &Arc<State>) -> Result<usize, SecretError> {
-    let seen = state.reloader.seen.lock().await;
-    let result = secrets::activate(&seen).await;
+    let turn = turn(state).await;
+    // Not what the file said last: that may wait for a restart.
+    let current = state.config.load();
+    let result = secrets::activate(&current).await;
     match result {
         Ok(activation) => {
             let warnings = activation.warnings.len();
             if let Ok(config) = Config::deserialize(&activation.resolved) {
-                let mut next = Snapshot::clone(&state.config.load());
+                let mut next = Snapshot::clone(&current);
                 next.config = config;
                 next.secrets = Arc::clone(&activation.values);
                 conceal(&next);
@@ -321,12 +350,12 @@ pub async fn resolve_again(state: &Arc<State>) -> Result<usize, SecretError> {
                 state.config.refresh(next);
             }
             routing::apply(state);
-            drop(seen);
+            drop(turn);
             recovered(state);
             Ok(warnings)
         }
         Err(err) => {
-            drop(seen);
+            drop(turn);
             degraded(state, &ReloadError::Secret(err.clone()));
             Err(err)
         }
@@ -367,6 +396,14 @@ fn decide(state: &State, next: &Snapshot, resolved: &Value) -> Result<Serving, S
     gate::serve(intent, next, resolved)
 }
 
+/// Puts what was prepared in force.
+fn enforce(state: &Arc<State>, usable: Snapshot, serving: &Serving) {
+    swap_auth(state, &usable, serving);
+    swap_logging(&usable);
+    state.config.replace(usable);
+    routing::apply(state);
+}
+
 /// Sessions that are signed in stay; the next sign-in meets the new settings.
 fn swap_auth(state: &State, next: &Snapshot, serving: &Serving) {
     // A token made up on the spot would lock everyone out.
@@ -380,13 +417,16 @@ fn swap_auth(state: &State, next: &Snapshot, serving: &Serving) {
     }
 }
 
-/// Levels and hidden values of the log.
+/// The log's file, levels and hidden values.
 fn swap_logging(next: &Snapshot) {
     let setting = |key: &str| next.config.logging.get(key).and_then(Value::as_str);
-    logging::adjust(&logging::Levels {
+    let most = next.config.logging.get("maxFileBytes").and_then(Value::as_u64);
+    logging::adjust(&logging::Settings {
         file: setting("level"),
         console: setting("consoleLevel"),
         redact: setting("redactSensitive") != Some("off"),
+        log_file: next.log_file(),
+        max_file_bytes: most.unwrap_or(logging::DEFAULT_MAX_BYTES),
     });
     conceal(next);
 }

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -39,13 +39,29 @@ pub fn default_file(dir: &Path, now_ms: u64) -> PathBuf {
 /// Writes events to the log file.
 #[derive(Debug)]
 pub struct FileLayer {
-    fixed: Option<PathBuf>,
     dir: PathBuf,
-    max_bytes: u64,
     host: OnceLock<String>,
     zone: OnceLock<TimeZone>,
-    open: Mutex<Option<OpenLog>>,
+    sink: Arc<Mutex<Sink>>,
     first: PathBuf,
+}
+
+/// Where lines go now; changed while the process runs.
+#[derive(Debug)]
+pub struct Sink {
+    /// `None` for a file per day.
+    fixed: Option<PathBuf>,
+    max_bytes: u64,
+    open: Option<OpenLog>,
+}
+
+impl Sink {
+    /// Goes on in another file, or up to another size.
+    pub fn retarget(&mut self, fixed: Option<PathBuf>, max_bytes: u64) {
+        if (&self.fixed, self.max_bytes) != (&fixed, max_bytes) {
+            *self = Self { fixed, max_bytes, open: None };
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,12 +81,14 @@ impl FileLayer {
             None => default_file(&options.dir, crate::base::clock::now_ms()),
         };
         Self {
-            fixed: options.file.clone(),
             dir: options.dir.clone(),
-            max_bytes: options.max_file_bytes,
             host: OnceLock::new(),
             zone: OnceLock::new(),
-            open: Mutex::new(None),
+            sink: Arc::new(Mutex::new(Sink {
+                fixed: options.file.clone(),
+                max_bytes: options.max_file_bytes,
+                open: None,
+            })),
             first,
         }
     }
@@ -85,20 +103,26 @@ impl FileLayer {
         self.first.clone()
     }
 
+    /// The part that may be changed later.
+    pub fn sink(&self) -> Arc<Mutex<Sink>> {
+        Arc::clone(&self.sink)
+    }
+
     /// Appends one line; a file that cannot be written loses it, as there is
     /// nowhere left to say so.
     fn write(&self, line: &Line) {
         let zone = self.zone.get_or_init(TimeZone::system);
         let host = self.host.get_or_init(host_name);
-        let path = match &self.fixed {
+        let text = line.to_json(host, zone);
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let Sink { fixed, max_bytes, open } = &mut *sink;
+        let path = match fixed {
             Some(path) => path.clone(),
             None => self.dir.join(daily_name(line.at.to_zoned(zone.clone()).date())),
         };
-        let text = line.to_json(host, zone);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.as_ref().is_none_or(|log| log.path != path) {
             *open = OpenLog::append_to(&path).ok();
-            if self.fixed.is_none() {
+            if fixed.is_none() {
                 prune(&self.dir, &path);
             }
         }
@@ -106,12 +130,12 @@ impl FileLayer {
         if log.full {
             return;
         }
-        if log.bytes + text.len() as u64 > self.max_bytes {
+        if log.bytes + text.len() as u64 > *max_bytes {
             log.full = true;
             let notice = Line {
                 level: Level::WARN,
                 subsystem: "logging".into(),
-                text: format!("log file reached {} bytes; no more lines today", self.max_bytes),
+                text: format!("log file reached {max_bytes} bytes; no more lines today"),
                 hidden: false,
                 fields: Vec::new(),
                 event: None,
@@ -229,6 +253,27 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&logs.join("openclaw-2026-11-30.log")), 0o600);
         assert_eq!(mode(&logs), 0o700);
+    }
+
+    #[test]
+    fn lines_go_to_another_file_when_told_so_and_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = layer(&Options::in_dir(dir.path().to_owned()));
+        let (daily, other) = (dir.path().join("openclaw-2026-11-22.log"), dir.path().join("o.log"));
+        let counts = || {
+            let lines = |path| fs::read_to_string(path).unwrap_or_default().lines().count();
+            (lines(&daily), lines(&other))
+        };
+        layer.write(&line("hello", 0));
+        layer.sink().lock().unwrap().retarget(Some(other.clone()), DEFAULT_MAX_BYTES);
+        layer.write(&line("hello", 0));
+        assert_eq!(counts(), (1, 1));
+        layer.sink().lock().unwrap().retarget(Some(other.clone()), 1);
+        layer.write(&line("hello", 0));
+        assert_eq!(counts(), (1, 2), "one line says that it is full");
+        layer.sink().lock().unwrap().retarget(None, DEFAULT_MAX_BYTES);
+        layer.write(&line("hello", 0));
+        assert_eq!(counts(), (2, 2));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod tail;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
@@ -31,6 +32,8 @@ static FILE_LEVEL: AtomicUsize = AtomicUsize::new(0);
 static CONSOLE_LEVEL: AtomicUsize = AtomicUsize::new(0);
 /// Whether the terminal's level was chosen for this run and stays.
 static CONSOLE_FIXED: AtomicBool = AtomicBool::new(false);
+/// Where the file's lines go.
+static SINK: OnceLock<Arc<Mutex<file::Sink>>> = OnceLock::new();
 
 /// Everything the caller decides about logging.
 #[derive(Debug, Clone)]
@@ -88,7 +91,7 @@ pub enum InitError {
 /// the log file, not the start.
 pub fn init(options: &Options) -> Result<PathBuf, InitError> {
     let file = file::FileLayer::new(options);
-    let (path, usable) = (file.path(), file.check());
+    let (path, usable, sink) = (file.path(), file.check(), file.sink());
     let journal = journal::layer(options);
     let console = journal.is_none().then(|| console::ConsoleLayer::new(options));
     FILE_LEVEL.store(number(options.file_level), Ordering::Relaxed);
@@ -101,6 +104,7 @@ pub fn init(options: &Options) -> Result<PathBuf, InitError> {
         .with(console.map(|layer| layer.with_filter(shown(options.console_only))))
         .with(journal.map(|layer| layer.with_filter(shown(options.console_only))));
     tracing::subscriber::set_global_default(subscriber).map_err(|_taken| InitError::Twice)?;
+    SINK.get_or_init(|| sink);
     report_panics();
     if let Err(err) = usable {
         tracing::warn!(file = %path.display(), %err, "no log file is written");
@@ -120,23 +124,30 @@ fn report_panics() {
 }
 
 /// The settings of a changed configuration.
-#[derive(Debug, Clone, Copy)]
-pub struct Levels<'a> {
+#[derive(Debug, Clone)]
+pub struct Settings<'a> {
     pub file: Option<&'a str>,
     pub console: Option<&'a str>,
     pub redact: bool,
+    /// As in [`Options`].
+    pub log_file: Option<PathBuf>,
+    pub max_file_bytes: u64,
 }
 
 /// Takes over changed settings; what is absent or unknown is the default.
-pub fn adjust(levels: &Levels<'_>) {
+pub fn adjust(settings: &Settings<'_>) {
+    if let Some(sink) = SINK.get() {
+        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.retarget(settings.log_file.clone(), settings.max_file_bytes);
+    }
     let level = |text: Option<&str>| text.and_then(parse_level).unwrap_or(LevelFilter::INFO);
-    let mut changed = FILE_LEVEL.swap(number(level(levels.file)), Ordering::Relaxed)
-        != number(level(levels.file));
+    let mut changed = FILE_LEVEL.swap(number(level(settings.file)), Ordering::Relaxed)
+        != number(level(settings.file));
     if !CONSOLE_FIXED.load(Ordering::Relaxed) {
-        let wanted = number(level(levels.console));
+        let wanted = number(level(settings.console));
         changed |= CONSOLE_LEVEL.swap(wanted, Ordering::Relaxed) != wanted;
     }
-    line::set_redaction(if levels.redact { Redaction::On } else { Redaction::Off });
+    line::set_redaction(if settings.redact { Redaction::On } else { Redaction::Off });
     if changed {
         tracing::callsite::rebuild_interest_cache();
     }

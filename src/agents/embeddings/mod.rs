@@ -285,6 +285,11 @@ impl Embedder {
         Ok(Resolved(model, dialect, target.dimensions))
     }
 
+    /// Closes connections that hold keys of an earlier configuration.
+    pub(crate) fn forget_connections(&self) {
+        self.0.forget_connections();
+    }
+
     /// One vector per text, in their order.
     pub(crate) async fn embed(
         &self,

@@ -82,6 +82,13 @@ impl Known {
         }
     }
 
+    /// Takes its tools away.
+    fn withdraw(&self, inner: &Inner) {
+        if let State::Connected(tools) = &self.state {
+            inner.toolbox.remove(tools);
+        }
+    }
+
     /// Until when a caller waits for it.
     fn deadline(&self, patience: Patience) -> Option<Instant> {
         let most = match (patience, &self.server) {
@@ -121,11 +128,10 @@ impl Servers {
             if is_current && it.is_in_order() {
                 return true;
             }
-            match &it.state {
-                State::Connected(tools) => inner.toolbox.remove(tools),
-                State::Failed(_) if is_current => failed.push(name.clone()),
-                State::Connecting | State::Failed(_) => {}
+            if is_current && matches!(it.state, State::Failed(_)) {
+                failed.push(name.clone());
             }
+            it.withdraw(inner);
             false
         });
         for (name, server) in wanted {
@@ -145,6 +151,22 @@ impl Servers {
             start(inner, name.clone(), &it);
             known.insert(name, it);
         }
+    }
+
+    /// Ends what the configuration no longer says, and forgets the secrets in it.
+    pub(crate) fn forget(&self, inner: &Inner, snapshot: &Snapshot) {
+        let mut known = self.known();
+        if known.is_empty() {
+            return;
+        }
+        let wanted = settings::servers(&snapshot.config);
+        known.retain(|name, it| {
+            let stays = wanted.get(name) == Some(&it.server);
+            if !stays {
+                it.withdraw(inner);
+            }
+            stays
+        });
     }
 
     /// Takes over what became of a connection, unless it is no longer wanted.

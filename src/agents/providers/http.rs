@@ -7,9 +7,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -61,8 +62,8 @@ pub struct Http(Arc<Shared>);
 struct Shared {
     timeouts: Timeouts,
     /// For `http://` on this host: no proxy, no certificates.
-    local: OnceLock<reqwest::Client>,
-    remote: OnceLock<reqwest::Client>,
+    local: ArcSwapOption<reqwest::Client>,
+    remote: ArcSwapOption<reqwest::Client>,
 }
 
 impl fmt::Debug for Http {
@@ -94,12 +95,20 @@ impl Http {
     pub fn client(&self, url: &str) -> Result<reqwest::Client, ProviderError> {
         let local = is_local(url);
         let slot = if local { &self.0.local } else { &self.0.remote };
-        if let Some(client) = slot.get() {
-            return Ok(client.clone());
+        if let Some(client) = &*slot.load() {
+            return Ok(reqwest::Client::clone(client));
         }
         let client = build_client(local, self.0.timeouts.connect)
             .map_err(|err| classify::transport(format!("no HTTP client: {}", chain(&err))))?;
-        Ok(slot.get_or_init(|| client).clone())
+        slot.store(Some(Arc::new(client.clone())));
+        Ok(client)
+    }
+
+    /// Closes connections that wait for another request: their buffers hold the
+    /// keys of the last one.
+    pub fn forget_connections(&self) {
+        self.0.local.store(None);
+        self.0.remote.store(None);
     }
 
     /// Posts JSON and streams the parts of the answer.

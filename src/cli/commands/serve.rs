@@ -1,7 +1,6 @@
 //! `gateway run`: the gateway in the foreground, until it is asked to stop.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -15,7 +14,6 @@ use crate::gateway::RunOptions;
 use crate::gateway::process::{self, Ended, Process};
 use crate::lifecycle::child;
 use crate::logging::{self, Redaction};
-use crate::profile::paths;
 use crate::supervise::activation;
 use crate::supervise::signals::Signals;
 use crate::supervise::spec::IDLE_STATUS;
@@ -94,7 +92,6 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
         .enable_all()
         .build()
         .map_err(|err| Failure::new(format!("starting the runtime: {err}")))?;
-    let env = Arc::clone(&snapshot.env);
     let setup = Process {
         env: (*context.env).clone(),
         paths: context.paths.clone(),
@@ -118,7 +115,9 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
         }
         Ended::Idle => Ok(Outcome::default().with_code(IDLE_STATUS)),
         Ended::Restart(listeners) => Err(restart_in_place(&listeners)),
-        Ended::Refused(err) => Err(Failure::with_code(err.to_string(), err.exit_code(&env))),
+        Ended::Refused(err) => {
+            Err(Failure::with_code(err.to_string(), err.exit_code(&context.env)))
+        }
     }
 }
 
@@ -141,7 +140,7 @@ fn is_dev(context: &Context, options: &RunOptions) -> bool {
 fn log_options(context: &Context, snapshot: &Snapshot, options: &RunOptions) -> logging::Options {
     let setting = |key: &str| snapshot.config.logging.get(key).and_then(Value::as_str);
     let mut chosen = logging::Options::in_dir(context.paths.logs());
-    chosen.file = setting("file").map(|file| paths::expand(file, &context.paths.home));
+    chosen.file = snapshot.log_file();
     chosen.profile.clone_from(&context.paths.profile);
     chosen.colour = false;
     if setting("redactSensitive") == Some("off") {

@@ -121,9 +121,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::load;
     use crate::config::schema::Config;
     use crate::config::schema::table::{Edge, Kind, Shape, table};
-    use crate::config::load;
     use crate::profile::env::Env;
 
     #[derive(Deserialize)]

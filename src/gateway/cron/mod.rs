@@ -10,7 +10,7 @@ pub mod schedule;
 pub mod store;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
@@ -48,13 +48,13 @@ pub enum CronError {
 /// The jobs of one gateway.
 #[derive(Debug)]
 pub struct Cron {
-    path: PathBuf,
     book: Mutex<Book>,
     bell: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Book {
+    path: PathBuf,
     stamp: store::Stamp,
     loaded: bool,
     jobs: Vec<Job>,
@@ -74,15 +74,28 @@ pub struct Ran {
 impl Cron {
     /// Reads nothing yet.
     pub fn new(config: &Config, paths: &Paths) -> Self {
-        let path = match config.cron.get("store").and_then(Value::as_str).map(str::trim) {
-            Some(path) if !path.is_empty() => expand(path, &paths.home),
-            _ => paths.state.join("cron/jobs.json"),
-        };
-        Self { path, book: Mutex::default(), bell: Notify::new() }
+        let book = Book { path: store_path(config, paths), ..Book::default() };
+        Self { book: Mutex::new(book), bell: Notify::new() }
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Goes on with the jobs of the file that the configuration names now;
+    /// whether it is another one.
+    pub fn follow(&self, config: &Config, paths: &Paths) -> bool {
+        let path = store_path(config, paths);
+        let mut book = self.book();
+        let moves = book.path != path;
+        if moves {
+            *book = Book { path, manual: book.manual, ..Book::default() };
+        }
+        moves
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.book().path.clone()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Every job. Blocking, as are all operations.
@@ -271,10 +284,10 @@ impl Cron {
 
     /// The jobs, read anew when someone else changed the file.
     fn open(&self) -> Result<MutexGuard<'_, Book>, CronError> {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = store::stamp(&self.path);
+        let mut book = self.book();
+        let stamp = store::stamp(&book.path);
         if !book.loaded || stamp != book.stamp {
-            book.jobs = store::read(&self.path).map_err(|source| self.failed(source))?;
+            book.jobs = store::read(&book.path).map_err(|source| book.failed(source))?;
             book.stamp = stamp;
             book.loaded = true;
         }
@@ -282,14 +295,27 @@ impl Cron {
     }
 
     fn save(&self, book: &mut Book) -> Result<(), CronError> {
-        store::write(&self.path, &book.jobs).map_err(|source| self.failed(source))?;
-        book.stamp = store::stamp(&self.path);
+        if let Err(source) = store::write(&book.path, &book.jobs) {
+            // What is in the file counts.
+            book.loaded = false;
+            return Err(book.failed(source));
+        }
+        book.stamp = store::stamp(&book.path);
         self.bell.notify_one();
         Ok(())
     }
+}
 
+impl Book {
     fn failed(&self, source: io::Error) -> CronError {
         CronError::File { path: self.path.clone(), source }
+    }
+}
+
+fn store_path(config: &Config, paths: &Paths) -> PathBuf {
+    match config.cron.get("store").and_then(Value::as_str).map(str::trim) {
+        Some(path) if !path.is_empty() => expand(path, &paths.home),
+        _ => paths.state.join("cron/jobs.json"),
     }
 }
 
@@ -364,6 +390,8 @@ fn as_map(value: Value) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const NOW: u64 = 1_795_349_471_140;

@@ -37,26 +37,23 @@ pub fn start(state: &Arc<State>) {
 }
 
 async fn run(state: Arc<State>, stop: CancellationToken) {
-    let recovering = Arc::clone(&state);
-    let recovered = tokio::task::spawn_blocking(move || {
-        let now = recovering.clock.now_ms();
-        noted::forget_running(&recovering, now);
-        recovering.services.cron.recover(now)
-    });
-    if let Ok(Err(err)) = recovered.await {
-        tracing::warn!(%err, "cron jobs not read");
-    }
+    let mut changes = state.config.changes();
+    recover(&state, |state, now| noted::forget_running(state, now)).await;
     let mut at_once = max_runs(&state);
     let mut slots = Arc::new(Semaphore::new(at_once));
     loop {
-        let sleep = match wait_time(&state).await {
-            Some(wait) => wait.min(LONGEST_SLEEP),
-            None => AFTER_FAILURE,
-        };
+        let sleep = pause(is_enabled(&state), wait_time(&state).await);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(sleep) => {}
             () = state.services.cron.bell.notified() => continue,
+            // The sender lives as long as the state.
+            _ = changes.changed() => {
+                if state.services.cron.follow(&state.config.load().config, &state.paths) {
+                    recover(&state, |_, _| {}).await;
+                }
+                continue;
+            }
         }
         if !is_enabled(&state) {
             continue;
@@ -65,7 +62,15 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
         let due = tokio::task::spawn_blocking(move || {
             claiming.services.cron.claim_due(claiming.clock.now_ms())
         });
-        let Ok(Ok(due)) = due.await else { continue };
+        let due = match due.await {
+            Ok(Ok(due)) => due,
+            Ok(Err(err)) => {
+                tracing::warn!(%err, "cron jobs not begun");
+                stop.run_until_cancelled(tokio::time::sleep(AFTER_FAILURE)).await;
+                continue;
+            }
+            Err(_) => continue,
+        };
         let wanted = max_runs(&state);
         if wanted != at_once {
             // Jobs that run keep their place in the old count.
@@ -80,6 +85,29 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
                 run_job(&state, job).await;
             });
         }
+    }
+}
+
+/// How long nothing is looked at, if nobody rings: what is due does not matter
+/// while the clock is off.
+fn pause(enabled: bool, until_due: Option<Duration>) -> Duration {
+    match until_due {
+        _ if !enabled => LONGEST_SLEEP,
+        Some(wait) => wait.min(LONGEST_SLEEP),
+        None => AFTER_FAILURE,
+    }
+}
+
+/// Takes over the jobs of the file, after `first`.
+async fn recover(state: &Arc<State>, first: impl FnOnce(&State, u64) + Send + 'static) {
+    let recovering = Arc::clone(state);
+    let recovered = tokio::task::spawn_blocking(move || {
+        let now = recovering.clock.now_ms();
+        first(&recovering, now);
+        recovering.services.cron.recover(now)
+    });
+    if let Ok(Err(err)) = recovered.await {
+        tracing::warn!(%err, "cron jobs not read");
     }
 }
 
@@ -143,7 +171,7 @@ pub async fn run_job(state: &Arc<State>, job: Job) {
     entry.insert("jobId".into(), job.id.clone().into());
     entry.insert("action".into(), "finished".into());
     entry.extend(event.clone());
-    let (path, id) = (state.services.cron.path().to_owned(), job.id.clone());
+    let (path, id) = (state.services.cron.path(), job.id.clone());
     let logged =
         tokio::task::spawn_blocking(move || store::append_run(&path, &id, &Value::Object(entry)));
     if let Ok(Err(err)) = logged.await {
@@ -323,4 +351,17 @@ fn details(outcome: &RunOutcome, key: &SessionKey) -> Map<String, Value> {
         }),
     );
     details
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_does_not_turn_for_what_is_due() {
+        assert_eq!(pause(false, Some(Duration::ZERO)), LONGEST_SLEEP);
+        assert_eq!(pause(true, Some(Duration::ZERO)), Duration::ZERO);
+        assert_eq!(pause(true, Some(Duration::from_secs(600))), LONGEST_SLEEP);
+        assert_eq!(pause(true, None), AFTER_FAILURE);
+    }
 }

@@ -103,15 +103,16 @@ impl Site {
     }
 
     /// What the configuration in force means for HTTP.
-    fn prepared(&self) -> Arc<Prepared> {
-        let snapshot = self.state.config.load();
-        let prepared = self.prepared.load_full();
-        if Arc::ptr_eq(&prepared.snapshot, &snapshot) {
-            return prepared;
+    pub fn prepared(&self) -> Arc<Prepared> {
+        loop {
+            let snapshot = self.state.config.load();
+            let prepared = self.prepared.load_full();
+            if Arc::ptr_eq(&prepared.snapshot, &snapshot) {
+                return prepared;
+            }
+            // Looked at once more: it may have been replaced meanwhile.
+            self.prepared.store(Arc::new(Prepared::new(snapshot)));
         }
-        let fresh = Arc::new(Prepared::new(snapshot));
-        self.prepared.store(Arc::clone(&fresh));
-        fresh
     }
 
     async fn dispatch(

@@ -194,11 +194,11 @@ async fn runs(call: Call) -> Reply {
                 return Err(ErrorShape::invalid("invalid cron.runs params: missing id"));
             }
             ("job", Some(id)) => vec![id.to_owned()],
-            _ => store::logged_jobs(cron.path()),
+            _ => store::logged_jobs(&cron.path()),
         };
         for id in ids {
             let name = jobs.iter().find(|job| job.id == id).map(|job| job.name.clone());
-            for mut entry in store::read_runs(cron.path(), &id) {
+            for mut entry in store::read_runs(&cron.path(), &id) {
                 if let Some(name) = name.as_ref().filter(|_| all == "all") {
                     entry["jobName"] = name.clone().into();
                 }

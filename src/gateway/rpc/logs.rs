@@ -1,13 +1,10 @@
 //! `logs.tail`: the end of this gateway's log file.
 
-use serde_json::Value;
-
 use crate::gateway::rpc::params::{blocking, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::gateway::state::State;
 use crate::logging;
 use crate::logging::tail::{self, TailRequest};
-use crate::profile::paths;
 use crate::protocol::error::ErrorShape;
 
 pub(crate) const METHODS: &[Method] =
@@ -35,8 +32,6 @@ async fn tail(call: Call) -> Reply {
 /// The file that lines go to: `logging.file`, else today's.
 fn log_file(state: &State) -> std::path::PathBuf {
     let snapshot = state.config.load();
-    match snapshot.config.logging.get("file").and_then(Value::as_str) {
-        Some(file) if !file.trim().is_empty() => paths::expand(file, &state.paths.home),
-        _ => logging::default_file(&state.paths.logs(), state.clock.now_ms()),
-    }
+    let daily = || logging::default_file(&state.paths.logs(), state.clock.now_ms());
+    snapshot.log_file().unwrap_or_else(daily)
 }

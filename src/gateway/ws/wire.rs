@@ -6,12 +6,13 @@
 //! and without a write buffer per socket.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Cursor, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -36,7 +37,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// A WebSocket of ours.
 pub struct Wire {
     io: Box<dyn Stream>,
-    reader: Box<WebSocketContext>,
+    /// While a message arrives: its buffer goes, and is wiped, with the message.
+    reader: Option<Box<WebSocketContext>>,
+    inbox: Inbox,
+    /// Most bytes of a message.
+    limit: usize,
     /// Replies of the reader to pings and closes, whole frames.
     control: Vec<u8>,
     batch: VecDeque<OutFrame>,
@@ -86,19 +91,63 @@ enum Body {
     Event { text: Arc<EventText>, seq: String },
 }
 
+fn reader(limit: usize) -> Box<WebSocketContext> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4096)
+        .max_message_size(Some(limit))
+        .max_frame_size(Some(limit));
+    Box::new(WebSocketContext::from_partially_read(Vec::new(), Role::Server, Some(config)))
+}
+
+/// What arrived and was not read yet. The reader gets one frame at a time, so
+/// that nothing of the next message is in it when it goes.
+struct Inbox {
+    arrived: Vec<u8>,
+    /// Bytes that the frame being read still has.
+    due: usize,
+}
+
+impl Inbox {
+    /// Whether it is known how long the next frame is.
+    fn has_frame(&mut self) -> bool {
+        if self.due == 0 {
+            let mut cursor = Cursor::new(&self.arrived);
+            self.due = match FrameHeader::parse(&mut cursor) {
+                Ok(None) => 0,
+                Ok(Some((_, body))) => {
+                    let whole = cursor.position().saturating_add(body);
+                    usize::try_from(whole).unwrap_or(usize::MAX)
+                }
+                // The reader says what is wrong with it.
+                Err(_) => usize::MAX,
+            };
+        }
+        self.due > 0
+    }
+
+    /// Moves what belongs to the frame into `buf`.
+    fn take(&mut self, buf: &mut [u8]) -> usize {
+        let taken = self.due.min(self.arrived.len()).min(buf.len());
+        buf[..taken].copy_from_slice(&self.arrived[..taken]);
+        self.arrived.drain(..taken);
+        if self.arrived.is_empty() {
+            self.arrived = Vec::new();
+        }
+        self.due -= taken;
+        taken
+    }
+}
+
 impl Wire {
     /// Takes over an upgraded connection; `leftover` was read past the upgrade.
     pub fn new(io: Box<dyn Stream>, leftover: Vec<u8>) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_write_buffer_size(4096)
-            .max_message_size(Some(MAX_PREAUTH_PAYLOAD))
-            .max_frame_size(Some(MAX_PREAUTH_PAYLOAD));
-        let reader = WebSocketContext::from_partially_read(leftover, Role::Server, Some(config));
         Self {
             io,
-            reader: Box::new(reader),
+            reader: None,
+            inbox: Inbox { arrived: leftover, due: 0 },
+            limit: MAX_PREAUTH_PAYLOAD,
             control: Vec::new(),
             batch: VecDeque::new(),
             closed: false,
@@ -107,10 +156,7 @@ impl Wire {
 
     /// Lifts the message limit of clients that have not authenticated.
     pub fn authenticated(&mut self) {
-        self.reader.set_config(|config| {
-            config.max_message_size = Some(MAX_PAYLOAD);
-            config.max_frame_size = Some(MAX_PAYLOAD);
-        });
+        self.limit = MAX_PAYLOAD;
     }
 
     /// Writes what waits in `outbox`; then reads a message if `may_read`, which
@@ -161,8 +207,17 @@ impl Wire {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         loop {
-            let mut bridge = Bridge { io: &mut *self.io, control: &mut self.control, cx };
-            let turn = match self.reader.read(&mut bridge) {
+            let (inbox, control) = (&mut self.inbox, &mut self.control);
+            let mut bridge = Bridge { io: &mut *self.io, inbox, control, cx };
+            if self.reader.is_none() {
+                match bridge.begin() {
+                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+                    Err(err) => return Poll::Ready(Turn::Gone(err.to_string())),
+                    Ok(()) => {}
+                }
+            }
+            let reader = self.reader.get_or_insert_with(|| reader(self.limit));
+            let turn = match reader.read(&mut bridge) {
                 Ok(Message::Text(text)) => Turn::Message(text.as_str().to_owned()),
                 // Clients that send text as binary are understood.
                 Ok(Message::Binary(bytes)) => {
@@ -189,6 +244,9 @@ impl Wire {
                 }
                 Err(err) => Turn::Gone(err.to_string()),
             };
+            if matches!(turn, Turn::Message(_)) {
+                self.reader = None;
+            }
             return Poll::Ready(turn);
         }
     }
@@ -338,18 +396,47 @@ impl Body {
 /// writes is kept until it fits between two frames of ours.
 struct Bridge<'a, 'cx> {
     io: &'a mut dyn Stream,
+    inbox: &'a mut Inbox,
     control: &'a mut Vec<u8>,
     cx: &'a mut Context<'cx>,
 }
 
-impl Read for Bridge<'_, '_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+impl Bridge<'_, '_> {
+    fn read_io(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut buf = ReadBuf::new(buf);
         match Pin::new(&mut *self.io).poll_read(self.cx, &mut buf) {
             Poll::Ready(Ok(())) => Ok(buf.filled().len()),
             Poll::Ready(Err(err)) => Err(err),
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+
+    /// Reads until a frame has begun, or the peer has ended.
+    fn begin(&mut self) -> io::Result<()> {
+        while !self.inbox.has_frame() {
+            let mut more = [0; READ_BUFFER];
+            let read = self.read_io(&mut more)?;
+            if read == 0 {
+                break;
+            }
+            self.inbox.arrived.extend_from_slice(&more[..read]);
+        }
+        Ok(())
+    }
+}
+
+impl Read for Bridge<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.begin()?;
+        let taken = self.inbox.take(buf);
+        if taken > 0 || self.inbox.due == 0 {
+            return Ok(taken);
+        }
+        // The rest of a long frame goes straight to the reader.
+        let most = self.inbox.due.min(buf.len());
+        let read = self.read_io(&mut buf[..most])?;
+        self.inbox.due -= read;
+        Ok(read)
     }
 }
 
@@ -389,6 +476,32 @@ mod tests {
         assert_eq!(header(126), [0x81, 126, 0, 126]);
         assert_eq!(header(65_535), [0x81, 126, 0xff, 0xff]);
         assert_eq!(header(65_536), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    /// One masked text frame, as clients send it.
+    fn masked(text: &str) -> Vec<u8> {
+        let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 1, 2, 3, 4];
+        frame.extend(text.bytes().enumerate().map(|(at, byte)| byte ^ [1, 2, 3, 4][at % 4]));
+        frame
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_first_message_is_not_lost_with_its_buffer() {
+        let sent = [masked("who I am"), masked("first"), masked("second")].concat();
+        for cut in 0..sent.len() {
+            let (mut client, server) = tokio::io::duplex(4096);
+            let mut wire = Wire::new(Box::new(server), sent[..cut].to_vec());
+            tokio::io::AsyncWriteExt::write_all(&mut client, &sent[cut..]).await.unwrap();
+            let outbox = Outbox::default();
+            for expected in ["who I am", "first", "second"] {
+                let turn = std::future::poll_fn(|cx| wire.poll_turn(cx, &outbox, || true)).await;
+                assert!(
+                    matches!(&turn, Turn::Message(text) if text == expected),
+                    "{cut}: {turn:?}"
+                );
+                wire.authenticated();
+            }
+        }
     }
 
     #[test]

@@ -143,9 +143,8 @@ fn leaves(command: &clap::Command, way: &[String]) -> Vec<Vec<String>> {
     let below: Vec<&clap::Command> =
         command.get_subcommands().filter(|below| !below.is_hide_set()).collect();
     if !below.is_empty() {
-        let deeper = |below: &&clap::Command| {
-            leaves(below, &[way, &[below.get_name().to_owned()]].concat())
-        };
+        let deeper =
+            |below: &&clap::Command| leaves(below, &[way, &[below.get_name().to_owned()]].concat());
         return below.iter().flat_map(deeper).collect();
     }
     let mut line = way.to_vec();

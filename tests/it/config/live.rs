@@ -72,6 +72,12 @@ async fn cases_70_to_83_edits_of_the_file() {
             json!({"level": "debug"}),
             "config change applied (dynamic reads: logging)",
         ),
+        (
+            "70 the log's file",
+            "/logging/file",
+            json!("~/other.log"),
+            "config change applied (dynamic reads: logging.file)",
+        ),
         ("71 hooks", "/hooks/path", json!("/in"), "config hot reload applied (hooks.path)"),
         ("71 cron", "/cron", json!({"enabled": false}), "config hot reload applied (cron)"),
         (
@@ -118,6 +124,8 @@ async fn cases_70_to_83_edits_of_the_file() {
         let log = desk.line(name, expected).await;
         assert!(log.contains("config change detected; evaluating reload ("), "{name}: {log}");
     }
+    let other = fs::read_to_string(desk.gateway.home.path().join("other.log")).unwrap();
+    assert!(other.contains("config hot reload applied (hooks.path)"), "70: {other}");
     // 75: two broken files, then the one before.
     let good = desk.settings.to_string();
     desk.save("{gateway: {");
@@ -329,4 +337,105 @@ async fn cases_87_to_98_over_the_socket() {
     );
     assert!(answer["error"]["retryAfterMs"].as_u64().is_some_and(|ms| ms <= 60_000), "96");
     assert_eq!(other.closed().await, (1012, "service restart".to_owned()), "95");
+}
+
+#[tokio::test]
+async fn what_the_mode_leaves_out_stays_out_and_secrets_stay_resolved() {
+    let config = json!({
+        "gateway": {"reload": {"mode": "off", "debounceMs": 5}},
+        "models": {"providers": {"z": {"baseUrl": "http://127.0.0.1:1", "models": [],
+            "apiKey": {"source": "env", "provider": "default", "id": "HAVE"}}}},
+    });
+    let vars = [("HAVE", "resolved-key")];
+    let gateway = Box::pin(TestGateway::start_with_env(config, &vars)).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let current = || gateway.state.config.load();
+    let key = || current().config.models.providers["z"].api_key.clone();
+    assert_eq!(key(), Some(json!("resolved-key")));
+    let file = &gateway.state.paths.config;
+    let mut settings: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    settings["ui"] = json!({"seamColor": "010203"});
+    let look = gateway.state.reloader.next_look();
+    fs::write(file, settings.to_string()).unwrap();
+    tokio::time::timeout(Duration::from_secs(30), look).await.expect("the edit is seen");
+    // To resolve again is not to take over what was left out.
+    client.ask("secrets.reload", json!({})).await;
+    assert_eq!(current().config.ui.get("seamColor"), None);
+    assert_eq!(key(), Some(json!("resolved-key")));
+    // What a client has the gateway write counts, with its secrets.
+    let params = json!({"name": "ops", "workspace": gateway.state_dir().join("ops")});
+    client.ask("agents.create", params).await;
+    assert_eq!(client.ask("agents.list", json!({})).await["agents"][1]["id"], "ops");
+    assert_eq!(key(), Some(json!("resolved-key")));
+    assert!(gateway.stop().await.clean);
+}
+
+#[tokio::test]
+async fn a_refused_edit_is_mended_in_the_file_that_it_includes() {
+    let mut desk = Desk::new(quick()).await;
+    let part = desk.gateway.config().with_file_name("parts").join("ui.json");
+    desk.edit("/ui", json!({"$include": "./parts/ui.json"}));
+    desk.line("no such file", "config reload skipped (invalid config): : Failed to read").await;
+    fs::create_dir(part.parent().unwrap()).unwrap();
+    fs::write(&part, "{seamColor: ").unwrap();
+    desk.line("half a file", "config reload skipped (invalid config): : Failed to parse").await;
+    fs::write(&part, "{seamColor: '0a0b0c'}").unwrap();
+    desk.line("a whole one", "config change applied (dynamic reads: ui)").await;
+    // The folder may be another one, as when a checkout replaces it.
+    fs::rename(part.parent().unwrap(), part.parent().unwrap().with_file_name("old")).unwrap();
+    desk.line("moved away", "config reload skipped (invalid config): : Failed to read").await;
+    fs::create_dir(part.parent().unwrap()).unwrap();
+    fs::write(&part, "{seamColor: '0d0e0f'}").unwrap();
+    desk.line("another folder", "config change applied (dynamic reads: ui.seamColor)").await;
+    assert!(desk.gateway.stop().await.success());
+}
+
+#[tokio::test]
+async fn the_clock_is_stopped_and_its_jobs_are_exchanged_while_it_runs() {
+    let gateway = Box::pin(TestGateway::start_with(json!({
+        "gateway": {"reload": {"debounceMs": 5}}, "cron": {"enabled": true},
+    })))
+    .await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let file = &gateway.state.paths.config;
+    let edit = async |cron: Value| {
+        let mut settings: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        settings["cron"] = cron;
+        let wanted = openclaw::config::load::hash(settings.to_string().as_bytes());
+        fs::write(file, settings.to_string()).unwrap();
+        let applied = async {
+            while gateway.state.config.load().hash != wanted {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), applied).await.expect("the edit is applied");
+    };
+    edit(json!({"enabled": false})).await;
+    let due = gateway.state.clock.now_ms() + 50;
+    let job = json!({"name": "soon", "sessionTarget": "main", "wakeMode": "next-heartbeat",
+        "schedule": {"kind": "at", "at": openclaw::base::clock::iso8601(due)},
+        "payload": {"kind": "systemEvent", "text": "now"}});
+    client.ask("cron.add", job).await;
+    while gateway.state.clock.now_ms() <= due {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let jobs = async |client: &mut TestClient| {
+        client.ask("cron.list", json!({})).await["jobs"].as_array().unwrap().len()
+    };
+    assert_eq!(jobs(&mut client).await, 1, "nothing runs while the clock is off");
+    // Another file has other jobs, and this one keeps its own.
+    let other = gateway.state_dir().join("other/jobs.json");
+    edit(json!({"enabled": false, "store": other})).await;
+    let moved = async {
+        while client.ask("cron.status", json!({})).await["storePath"] != json!(other) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), moved).await.expect("the other file is used");
+    assert_eq!(jobs(&mut client).await, 0);
+    // Back, and on again: what was missed is made up for.
+    edit(json!({"enabled": true})).await;
+    let ran = async { while client.event("cron").await["payload"]["action"] != "finished" {} };
+    tokio::time::timeout(Duration::from_secs(30), ran).await.expect("the job runs");
+    assert!(gateway.stop().await.clean);
 }

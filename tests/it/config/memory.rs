@@ -50,14 +50,42 @@ fn settings(home: &Path, port: u16, provider: &FakeProvider) -> Value {
     config
 }
 
+/// The same with the values in clear, and more of them.
+fn in_clear(port: u16, provider: &FakeProvider, generation: u32) -> Value {
+    let of = |place: &str| secret(place, generation);
+    let mut config = provider.config();
+    config["gateway"] = json!({
+        "mode": "local", "port": port, "auth": {"mode": "token", "token": of("entry")},
+        "http": {"endpoints": {"chatCompletions": {"enabled": true}}},
+        "reload": {"debounceMs": 20},
+    });
+    config["env"] = json!({"vars": {"SPOKEN": of("variable")}, "BESIDE": of("sibling")});
+    config["hooks"] = json!({"enabled": true, "token": of("hook")});
+    config["ui"] = json!({"assistant": {"name": "${SPOKEN}"}});
+    // Nobody listens there: it is tried again and again.
+    config["channels"] = json!({"irc": {
+        "host": "127.0.0.1", "port": 9, "tls": false, "nick": "n", "password": of("channel"),
+    }});
+    config["mcp"] =
+        json!({"servers": {"none": {"command": "/bin/false", "env": {"TOKEN": of("tool")}}}});
+    let providers = &mut config["models"]["providers"];
+    providers["fake"]["apiKey"] = json!(of("key"));
+    providers["fake"]["headers"] = json!({"x-extra": of("header")});
+    config
+}
+
 /// How often each of `words` is in the memory of a process.
 fn found(pid: i32, words: &[String]) -> io::Result<BTreeMap<String, usize>> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let mut memory = fs::File::open(format!("/proc/{pid}/mem"))?;
     let mut counts = BTreeMap::new();
+    let tops = stack_tops(pid)?;
     for line in maps.lines().filter(|line| line.contains(" rw")) {
         let range = line.split_whitespace().next().unwrap().split_once('-').unwrap();
         let [from, to] = [range.0, range.1].map(|end| u64::from_str_radix(end, 16).unwrap());
+        if tops.iter().any(|top| (from..to).contains(top)) {
+            continue;
+        }
         memory.seek(SeekFrom::Start(from))?;
         let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
         // It goes on meanwhile: a mapping may be gone.
@@ -71,6 +99,20 @@ fn found(pid: i32, words: &[String]) -> io::Result<BTreeMap<String, usize>> {
         }
     }
     Ok(counts)
+}
+
+/// Where the stacks of the threads are that wait; what they used before is not
+/// wiped, and is written over with the next call.
+fn stack_tops(pid: i32) -> io::Result<Vec<u64>> {
+    let mut tops = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // `number arguments… sp pc`, or a word if it runs.
+        let state = fs::read_to_string(thread?.path().join("syscall")).unwrap_or_default();
+        let fields: Vec<&str> = state.split_whitespace().collect();
+        let top = fields.len().checked_sub(2).and_then(|at| fields[at].strip_prefix("0x"));
+        tops.extend(top.and_then(|top| u64::from_str_radix(top, 16).ok()));
+    }
+    Ok(tops)
 }
 
 /// Where a secret of this test may begin.
@@ -141,4 +183,44 @@ async fn a_replaced_secret_is_nowhere_in_the_memory_of_the_gateway() {
     assert_eq!(sent.headers["authorization"], format!("Bearer {}", secret("key", 2)));
     assert_eq!(chat(port, &secret("entry", 1)).await, 401);
     gone(pid, &words(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_in_clear_is_gone_from_memory_once_the_file_has_another() {
+    let places = ["entry", "variable", "sibling", "hook", "channel", "tool", "key", "header"];
+    let words = |generation| places.map(|place| secret(place, generation));
+    let provider = FakeProvider::start().await;
+    let (home, port) = (tempfile::tempdir().unwrap(), free_port());
+    let state = home.path().join(".openclaw-dev");
+    fs::create_dir_all(&state).unwrap();
+    let file = state.join("openclaw.json");
+    write(&file, &in_clear(port, &provider, 1));
+    let mut gateway = Gateway::over(home, port, &[], &[]);
+    gateway.wait_until_ready().await;
+    let pid = gateway.pid();
+    assert_eq!(chat(port, &secret("entry", 1)).await, 200);
+    let mut params = connect_params("gateway-client", "backend", &ALL_SCOPES);
+    params["auth"]["token"] = json!(secret("entry", 1));
+    let mut client = TestClient::connect(port, params, Some(&Device::new())).await.unwrap();
+    let held = match found(pid, &words(1)) {
+        Ok(held) => held,
+        Err(err) => {
+            eprintln!("skipped: the memory of another process cannot be read here: {err}");
+            return;
+        }
+    };
+    assert_eq!(held.len(), places.len(), "the search sees what is in force: {held:?}");
+
+    write(&file, &in_clear(port, &provider, 2));
+    let applied = async {
+        while client.ask("config.get", json!({})).await["appliedConfigHash"]
+            != openclaw::config::load::hash(&fs::read(&file).unwrap())
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, applied).await.expect("the edit is taken over");
+    // The client stays, and nobody else asks anything.
+    gone(pid, &words(1)).await;
+    assert_eq!(client.ask("health", json!({})).await["ok"], true);
 }

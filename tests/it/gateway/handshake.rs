@@ -344,7 +344,7 @@ async fn password_mode_asks_for_the_password() {
 #[tokio::test]
 async fn silence_is_closed_and_the_budget_is_given_back() {
     let vars = [
-        ("OPENCLAW_HANDSHAKE_TIMEOUT_MS", "300"),
+        ("OPENCLAW_HANDSHAKE_TIMEOUT_MS", "2000"),
         ("OPENCLAW_MAX_PREAUTH_CONNECTIONS_PER_IP", "2"),
     ];
     let gateway = TestGateway::start_with_env(json!({}), &vars).await;

@@ -19,7 +19,6 @@ use crate::cli::ui::page::Page;
 use crate::cli::ui::paint::Palette;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::logging;
-use crate::profile::paths::expand;
 
 use source::Source;
 
@@ -74,10 +73,8 @@ pub fn run(context: &Context, args: &LogsArgs) -> CommandResult {
 
 /// The configured log file, else today's file in the state directory.
 pub fn local_file(context: &Context) -> PathBuf {
-    match context.config().config.logging.get("file").and_then(Value::as_str) {
-        Some(file) => expand(file, &context.paths.home),
-        None => logging::default_file(&context.paths.logs(), clock::now_ms()),
-    }
+    let daily = || logging::default_file(&context.paths.logs(), clock::now_ms());
+    context.config().log_file().unwrap_or_else(daily)
 }
 
 /// Prints results as they come.

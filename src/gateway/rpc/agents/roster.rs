@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use crate::config::write::{self, Author, Before, WriteError};
 use crate::config::{Snapshot, edit, roster as edits};
+use crate::gateway::reload::{self, Outcome};
 use crate::gateway::rpc::agents::{files, workspace};
 use crate::gateway::rpc::params::{blocking, flag, text};
 use crate::gateway::rpc::{Call, Reply};
@@ -17,7 +19,7 @@ use crate::protocol::error::ErrorShape;
 use crate::store::trash;
 
 pub(super) async fn create(call: Call) -> Reply {
-    blocking(move || {
+    changing(call, |call| {
         let state = &call.state;
         let name = text(&call.params, "name").unwrap_or_default().to_owned();
         let id = new_id(&name)?;
@@ -25,7 +27,7 @@ pub(super) async fn create(call: Call) -> Reply {
         let dir = expand(typed, &state.paths.home);
         let entry = [("name".to_owned(), json!(name)), ("workspace".to_owned(), json!(dir))];
         let taken = id.clone();
-        change(&call, move |document, snapshot| {
+        change(call, move |document, snapshot| {
             if known(snapshot, state, &taken) {
                 return Err(ErrorShape::invalid(format!("agent \"{taken}\" already exists")));
             }
@@ -35,7 +37,7 @@ pub(super) async fn create(call: Call) -> Reply {
         let made = fs::create_dir_all(&dir)
             .and_then(|()| fs::create_dir_all(state.paths.agent(&id).join("sessions")));
         made.map_err(|err| ErrorShape::unavailable(format!("Error: {err}")))?;
-        introduce(&call, &dir, &name)?;
+        introduce(call, &dir, &name)?;
         Ok(json!({ "ok": true, "agentId": id, "name": name, "workspace": dir }))
     })
     .await
@@ -57,7 +59,7 @@ fn introduce(call: &Call, dir: &Path, name: &str) -> Result<(), ErrorShape> {
 }
 
 pub(super) async fn update(call: Call) -> Reply {
-    blocking(move || {
+    changing(call, |call| {
         let state = &call.state;
         let id = text(&call.params, "agentId").unwrap_or_default().to_lowercase();
         let mut patch = Map::new();
@@ -71,7 +73,7 @@ pub(super) async fn update(call: Call) -> Reply {
         }
         let avatar = text(&call.params, "avatar").map(str::to_owned);
         let wanted = id.clone();
-        change(&call, move |document, snapshot| {
+        change(call, move |document, snapshot| {
             if !known(snapshot, state, &wanted) {
                 return Err(ErrorShape::invalid(format!("agent \"{wanted}\" not found")));
             }
@@ -89,7 +91,7 @@ pub(super) async fn update(call: Call) -> Reply {
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
-    blocking(move || {
+    changing(call, |call| {
         let state = &call.state;
         let id = text(&call.params, "agentId").unwrap_or_default().to_lowercase();
         if id == "main" {
@@ -99,7 +101,7 @@ pub(super) async fn delete(call: Call) -> Reply {
         let default = id == snapshot.config.agents.default_id().to_lowercase();
         let dir = workspace::dir(&snapshot.config, &state.paths, &id, default);
         let (mut removed, gone) = (0, id.clone());
-        change(&call, |document, snapshot| {
+        change(call, |document, snapshot| {
             if !snapshot.config.agents.list.iter().any(|agent| agent.id.eq_ignore_ascii_case(&gone))
             {
                 return Err(ErrorShape::invalid(format!("agent \"{gone}\" not found")));
@@ -125,7 +127,18 @@ pub(super) async fn delete(call: Call) -> Reply {
     .await
 }
 
-/// Changes the configuration file and puts the result in force.
+/// Does work that changes the configuration file, and puts the result in force.
+async fn changing(call: Call, work: impl FnOnce(&Call) -> Reply + Send + 'static) -> Reply {
+    let state = Arc::clone(&call.state);
+    let turn = reload::turn(&state).await;
+    let mut reply = blocking(move || work(&call)).await?;
+    if let Outcome::Refused(reason) = Box::pin(turn.insist()).await {
+        reply["notApplied"] = reason.into();
+    }
+    Ok(reply)
+}
+
+/// Changes the configuration file.
 fn change(
     call: &Call,
     edit_document: impl FnOnce(&mut Value, &Snapshot) -> Result<(), ErrorShape>,
@@ -154,14 +167,12 @@ fn change(
     if let Some(err) = refused {
         return Err(err);
     }
-    let written = written.map_err(|err| match err {
+    written.map(drop).map_err(|err| match err {
         WriteError::Io { .. } | WriteError::Locked(_) => {
             ErrorShape::unavailable(format!("Error: {err}"))
         }
         _ => ErrorShape::invalid(err.to_string()),
-    })?;
-    state.config.replace(written.snapshot);
-    Ok(())
+    })
 }
 
 fn known(snapshot: &Snapshot, state: &State, id: &str) -> bool {
