@@ -63,6 +63,35 @@ pub fn kind(id: &str) -> Option<&'static Kind> {
     kinds().iter().find(|kind| kind.id == id)
 }
 
+/// Networks of other releases and their plugins: they may be named, but are not spoken.
+const FOREIGN: &[&str] = &[
+    "bluebubbles",
+    "discord",
+    "feishu",
+    "googlechat",
+    "imessage",
+    "line",
+    "mattermost",
+    "msteams",
+    "nextcloud-talk",
+    "nostr",
+    "qqbot",
+    "signal",
+    "slack",
+    "synology-chat",
+    "tlon",
+    "twitch",
+    "webchat",
+    "whatsapp",
+    "zalo",
+    "zalouser",
+];
+
+/// Whether a channel of this name exists, here or elsewhere.
+pub fn is_known(id: &str) -> bool {
+    kind(id).is_some() || FOREIGN.contains(&id)
+}
+
 /// What an account is made from.
 #[derive(Debug, Clone)]
 pub struct AccountSpec {

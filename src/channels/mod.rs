@@ -24,7 +24,7 @@ mod supervise;
 mod telegram;
 mod tls;
 
-pub use channel::{Kind, kind, kinds};
+pub use channel::{Kind, is_known, kind, kinds};
 pub use inbox::Kept;
 pub use manager::Channels;
 pub use message::{Inbound, Outbound};

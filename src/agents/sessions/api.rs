@@ -19,6 +19,7 @@ use crate::agents::sessions::archive;
 use crate::agents::sessions::canonical;
 use crate::agents::sessions::history;
 use crate::agents::sessions::keys;
+use crate::agents::sessions::patch;
 use crate::agents::sessions::read_messages;
 use crate::agents::sessions::rows;
 use crate::agents::sessions::transcript;
@@ -471,13 +472,13 @@ impl Sessions {
                 );
             }
         }
-        if let Some(key) = &params.key {
-            let key = self.canonical(key);
+        if let Some(typed) = &params.key {
+            let key = self.canonical(typed);
             let store = self.read_store(&key)?;
             if store.get(key.as_str()).is_some() {
                 return Ok(key);
             }
-            return invalid(format!("No session found: {key}"));
+            return invalid(format!("No session found: {}", typed.trim()));
         }
         let snapshot = self.inner.config.load();
         let mut hits = Vec::new();
@@ -531,8 +532,9 @@ impl Sessions {
         }
         let snapshot = self.inner.config.load();
         let default = choice::default_choice(&snapshot.config, Some(&self.agent_of(&key)));
-        let changes =
-            crate::agents::sessions::patch::plan(patch, &default).map_err(SessionError::Invalid)?;
+        let known = store.get(key.as_str());
+        patch::check_lineage(patch, &key, known.as_deref()).map_err(SessionError::Invalid)?;
+        let changes = patch::plan(patch, &default).map_err(SessionError::Invalid)?;
         let now = self.inner.clock.now_ms();
         let (entry, ()) = store.update(key.as_str(), |entry| {
             if entry.session_id().is_empty() {
@@ -635,6 +637,20 @@ impl Sessions {
             Some(key) => canonical(config, Some(&agent), key),
             None => SessionKey::new(format!("agent:{agent}:dashboard:{}", uuid())),
         };
+        if let (Some(owner), Some(named)) = (key.agent(), &params.agent_id)
+            && owner != named.trim().to_lowercase()
+        {
+            return Err(SessionError::Invalid(format!(
+                "sessions.create key agent ({owner}) does not match agentId ({named})"
+            )));
+        }
+        if let Some(parent) = params.parent_session_key.as_deref().map(str::trim) {
+            let known = canonical(config, None, parent);
+            if self.read_store(&known)?.get(known.as_str()).is_none() {
+                let text = format!("unknown parent session: {parent}");
+                return Err(SessionError::Invalid(text));
+            }
+        }
         let store = self.read_store(&key)?;
         let mut patch = json!({"key": key.as_str()});
         for (name, value) in [("label", &params.label), ("model", &params.model)] {

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::agents::sessions::Entry;
 use crate::agents::sessions::rows::ModelChoice;
+use crate::base::id::SessionKey;
 
 /// Thinking levels and the other spellings people type.
 const THINKING: &[(&str, &str)] = &[
@@ -63,15 +65,15 @@ pub(crate) fn plan(patch: &Value, default: &ModelChoice) -> Result<Vec<Change>, 
             ("verboseLevel", Value::String(_)) => {
                 changes.push((
                     "verboseLevel",
-                    Some(one_of(text, &["off", "on", "full"], "verboseLevel")?),
+                    Some(one_of(text, &["on", "off", "full"], "verboseLevel")?),
                 ));
             }
             ("reasoningLevel", Value::String(_)) => {
-                let level = one_of(text, &["off", "on", "stream"], "reasoningLevel")?;
+                let level = one_of(text, &["on", "off", "stream"], "reasoningLevel")?;
                 changes.push(("reasoningLevel", (level != "off").then_some(level)));
             }
             ("elevatedLevel", Value::String(_)) => {
-                let level = one_of(text, &["off", "on", "ask", "full"], "elevatedLevel")?;
+                let level = one_of(text, &["on", "off", "ask", "full"], "elevatedLevel")?;
                 changes.push(("elevatedLevel", Some(level)));
             }
             ("responseUsage", Value::String(_)) => {
@@ -130,6 +132,38 @@ const PLAIN: &[&str] = &[
     "subagentControlScope",
 ];
 
+/// Who started a session is for those that others start, and said once.
+pub(crate) fn check_lineage(
+    patch: &Value,
+    key: &SessionKey,
+    known: Option<&Entry>,
+) -> Result<(), String> {
+    const LINEAGE: [&str; 5] =
+        ["spawnedBy", "spawnedWorkspaceDir", "spawnDepth", "subagentRole", "subagentControlScope"];
+    let rest = key.as_str().split(':').nth(2).unwrap_or_default();
+    let started = ["subagent", "acp"].contains(&rest);
+    for name in LINEAGE {
+        let Some(value) = patch.get(name) else { continue };
+        let before = known.and_then(|entry| entry.fields().get(name)).filter(|before| !before.is_null());
+        if value.is_null() {
+            if before.is_some() {
+                return Err(format!("{name} cannot be cleared once set"));
+            }
+            continue;
+        }
+        if value.as_str().is_some_and(|text| text.trim().is_empty()) {
+            return Err(format!("invalid {name}: empty"));
+        }
+        if !started {
+            return Err(format!("{name} is only supported for subagent:* or acp:* sessions"));
+        }
+        if before.is_some_and(|before| before != value) {
+            return Err(format!("{name} cannot be changed once set"));
+        }
+    }
+    Ok(())
+}
+
 fn one_of(text: Option<&str>, allowed: &[&str], name: &str) -> Result<Value, String> {
     let text = text.unwrap_or_default().to_ascii_lowercase();
     if allowed.contains(&text.as_str()) {
@@ -179,6 +213,28 @@ mod tests {
         for model in [json!("fake/tiny-1"), json!("tiny-1"), Value::Null] {
             let changes = planned(&json!({"key": "main", "model": model})).unwrap();
             assert_eq!(changes, [("providerOverride", None), ("modelOverride", None)]);
+        }
+    }
+
+    #[test]
+    fn who_started_a_session_is_said_once_and_of_those_that_are_started() {
+        let mut known = Entry::default();
+        let check = |key: &str, patch: Value, known: &Entry| {
+            check_lineage(&patch, &SessionKey::new(key), Some(known))
+        };
+        let (own, started) = ("agent:main:main", "agent:main:subagent:x");
+        let said = json!({"spawnedBy": own});
+        assert_eq!(
+            check(own, said.clone(), &known).unwrap_err(),
+            "spawnedBy is only supported for subagent:* or acp:* sessions"
+        );
+        check(started, said.clone(), &known).unwrap();
+        check(started, json!({"spawnedBy": null}), &known).unwrap();
+        known.set("spawnedBy", own);
+        check(started, said, &known).unwrap();
+        for (value, why) in [(json!("agent:main:y"), "changed"), (Value::Null, "cleared")] {
+            let err = check(started, json!({"spawnedBy": value}), &known).unwrap_err();
+            assert_eq!(err, format!("spawnedBy cannot be {why} once set"));
         }
     }
 

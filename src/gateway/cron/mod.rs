@@ -135,6 +135,12 @@ impl Cron {
         }
         fields.insert("updatedAtMs".into(), now.into());
         let mut job: Job = read_job(fields)?;
+        if job.session_target == "main" && mode_of(&job) != "webhook" {
+            if job.delivery.as_ref().is_some_and(|delivery| delivery.get("failureDestination").is_some()) {
+                return Err(CronError::Invalid(FAILURE_DESTINATION.into()));
+            }
+            job.delivery = None;
+        }
         let rescheduled = job.schedule != before.schedule || job.enabled != before.enabled;
         if rescheduled || job.state.next_run_at_ms.is_none() {
             settle(&mut job, now)?;
@@ -352,7 +358,54 @@ fn check(job: &Job) -> Result<(), CronError> {
             "isolated/current/session cron jobs require payload.kind=\"agentTurn\"".into(),
         ));
     }
+    check_delivery(job, main).map_err(|why| CronError::Invalid(why.into()))
+}
+
+const FAILURE_DESTINATION: &str = "cron delivery.failureDestination is only supported for sessionTarget=\"isolated\" unless delivery.mode=\"webhook\"";
+
+/// Where results go must be a place that can be reached from this kind of job.
+fn check_delivery(job: &Job, main: bool) -> Result<(), &'static str> {
+    let (mode, delivery) = (mode_of(job), job.delivery.as_ref().unwrap_or(&Value::Null));
+    match mode {
+        "webhook" if !is_web_address(&delivery["to"]) => {
+            return Err("cron webhook delivery requires delivery.to to be a valid http(s) URL");
+        }
+        "announce" if main => {
+            return Err("cron channel delivery config is only supported for sessionTarget=\"isolated\"");
+        }
+        "announce" if delivery["channel"] == "telegram" && is_slash_topic(&delivery["to"]) => {
+            return Err("Invalid Telegram delivery target: write a topic as chat:topic, not chat/topic");
+        }
+        _ => {}
+    }
+    let on_failure = &delivery["failureDestination"];
+    if on_failure.is_null() {
+        return Ok(());
+    }
+    if main && mode != "webhook" {
+        return Err(FAILURE_DESTINATION);
+    }
+    if on_failure["mode"] == "webhook" && !is_web_address(&on_failure["to"]) {
+        return Err("cron failure destination webhook requires delivery.failureDestination.to to be a valid http(s) URL");
+    }
     Ok(())
+}
+
+fn mode_of(job: &Job) -> &str {
+    let mode = job.delivery.as_ref().and_then(|delivery| delivery.get("mode"));
+    mode.and_then(Value::as_str).unwrap_or("none")
+}
+
+fn is_web_address(value: &Value) -> bool {
+    let url = value.as_str().and_then(|text| reqwest::Url::parse(text.trim()).ok());
+    url.is_some_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// `-100123/4`, which Telegram's own links suggest.
+fn is_slash_topic(value: &Value) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = value.as_str().and_then(|text| text.trim().split_once('/'));
+    parts.is_some_and(|(chat, topic)| digits(chat.strip_prefix('-').unwrap_or(chat)) && digits(topic))
 }
 
 /// Applies one key of a patch. Payload, delivery and state are merged, the
@@ -488,5 +541,32 @@ mod tests {
         params["sessionTarget"] = "main".into();
         let err = cron(dir.path()).add(&params, NOW).unwrap_err().to_string();
         assert_eq!(err, "Error: main cron jobs require payload.kind=\"systemEvent\"");
+    }
+
+    #[test]
+    fn results_go_where_they_can_arrive() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        let refused = |delivery: Value| {
+            let mut job = hourly();
+            job["delivery"] = delivery;
+            cron.add(&job, NOW).unwrap_err().to_string()
+        };
+        assert!(refused(json!({"mode": "webhook", "to": "ftp://x"})).contains("valid http(s) URL"));
+        let topic = json!({"mode": "announce", "channel": "telegram", "to": "-100123/4"});
+        assert!(refused(topic).contains("not chat/topic"));
+        let nowhere = json!({"mode": "announce", "failureDestination": {"mode": "webhook"}});
+        assert!(refused(nowhere).contains("delivery.failureDestination.to"));
+
+        let mut notice = hourly();
+        notice["sessionTarget"] = "main".into();
+        notice["payload"] = json!({"kind": "systemEvent", "text": "x"});
+        notice["delivery"] = json!({"mode": "announce"});
+        let err = cron.add(&notice, NOW).unwrap_err().to_string();
+        assert!(err.contains("sessionTarget=\"isolated\""), "{err}");
+        let job = cron.add(&hourly(), NOW).unwrap();
+        let patch = json!({"sessionTarget": "main", "payload": {"kind": "systemEvent", "text": "x"},
+            "delivery": {"mode": "announce"}});
+        assert_eq!(cron.update(&job.id, &patch, NOW).unwrap().delivery, None);
     }
 }

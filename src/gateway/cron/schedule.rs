@@ -97,6 +97,35 @@ fn parse_at(text: &str) -> Result<u64, ScheduleError> {
     u64::try_from(stamp.as_millisecond()).map_err(|_| bad())
 }
 
+/// Whether a single point in time can still come, and within our time.
+///
+/// # Errors
+/// Says what is wrong, in the words that clients show.
+pub fn check_single(at: &str, now: u64) -> Result<(), String> {
+    const MINUTE_MS: u64 = 60_000;
+    const YEAR_MS: u64 = 31_557_600_000;
+    let Ok(ms) = parse_at(at) else {
+        return Err(format!("Invalid schedule.at: expected ISO-8601 timestamp (got {at})"));
+    };
+    let (past, ahead) = (now.saturating_sub(ms), ms.saturating_sub(now));
+    if past > MINUTE_MS {
+        return Err(format!(
+            "schedule.at is in the past: {} ({} minutes ago). Current time: {}",
+            iso(ms),
+            past / MINUTE_MS,
+            iso(now)
+        ));
+    }
+    if ahead > 10 * YEAR_MS {
+        return Err(format!(
+            "schedule.at is too far in the future: {} ({} years ahead). Maximum allowed: 10 years",
+            iso(ms),
+            ahead / YEAR_MS
+        ));
+    }
+    Ok(())
+}
+
 fn iso(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
     format!("{:.3}", Timestamp::from_millisecond(ms).unwrap_or_default())
@@ -123,6 +152,21 @@ mod tests {
         assert_eq!(at.next_after("j", 1_798_761_600_000).unwrap(), None);
         let mut bad = Schedule::At { at: "tomorrow".into() };
         assert!(bad.normalise(0).is_err());
+    }
+
+    #[test]
+    fn a_single_time_must_be_one_that_can_come() {
+        let now = 1_795_349_471_140;
+        assert_eq!(check_single("2026-11-22T12:11:12Z", now), Ok(()));
+        assert_eq!(check_single("1795349471140", now), Ok(()));
+        let said = |at: &str| check_single(at, now).unwrap_err();
+        assert_eq!(
+            said("2020-01-01T00:00:00Z"),
+            "schedule.at is in the past: 2020-01-01T00:00:00.000Z (3625211 minutes ago). \
+             Current time: 2026-11-22T12:11:11.140Z"
+        );
+        assert!(said("2040-01-01").contains("13 years ahead"), "{}", said("2040-01-01"));
+        assert_eq!(said("never"), "Invalid schedule.at: expected ISO-8601 timestamp (got never)");
     }
 
     #[test]

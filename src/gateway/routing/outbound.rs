@@ -68,7 +68,12 @@ pub fn account_row(
     let channel =
         named.map_or_else(|| only_channel(&rows), |channel| Ok(channel.to_lowercase()))?;
     if kind(&channel).is_none() {
-        return Err(format!("unsupported channel: {channel}"));
+        let why = if channel == "webchat" {
+            " (internal-only). Use `chat.send` for WebChat UI messages or choose a deliverable channel."
+        } else {
+            ""
+        };
+        return Err(format!("unsupported channel: {channel}{why}"));
     }
     let of_channel = || rows.iter().filter(|row| row.kind.id == channel);
     let account = match account.map(str::trim).filter(|account| !account.is_empty()) {

@@ -10,6 +10,7 @@ use crate::agents::run::{Frame, Lane, Origin, Usage};
 use crate::agents::sessions::ResetReason;
 use crate::agents::{RunHandle, RunOutcome, RunRequest, RunStatus};
 use crate::base::id::SessionKey;
+use crate::channels::is_known;
 use crate::gateway::noted;
 use crate::gateway::routing::outbound;
 use crate::gateway::rpc::attachments;
@@ -127,6 +128,13 @@ async fn request(call: &Call, run_id: String) -> Result<RunRequest, ErrorShape> 
         return Err(ErrorShape::invalid(format!(
             "invalid agent params: unknown agent id \"{agent}\""
         )));
+    }
+    for key in ["channel", "replyChannel"] {
+        let named = text(params, key).map(str::to_lowercase);
+        if let Some(channel) = named.filter(|channel| channel != "last" && !is_known(channel)) {
+            let text = format!("invalid agent params: unknown channel: {channel}");
+            return Err(ErrorShape::invalid(text));
+        }
     }
     let typed_key = text(params, "sessionKey");
     if let Some(typed) = typed_key

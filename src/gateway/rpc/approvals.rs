@@ -110,15 +110,15 @@ fn exec_question(params: &Value) -> Result<Value, ErrorShape> {
     let plan = params.get("systemRunPlan").filter(|plan| plan.is_object());
     let on_node = text(params, "host") == Some("node");
     let planned = plan.and_then(|plan| text(plan, "commandText")).filter(|_| on_node);
-    let Some(command) = planned.or_else(|| text(params, "command")) else {
-        return Err(ErrorShape::invalid("command is required"));
-    };
     if on_node && text(params, "nodeId").is_none() {
         return Err(ErrorShape::invalid("nodeId is required for host=node"));
     }
     if on_node && plan.is_none() {
         return Err(ErrorShape::invalid("systemRunPlan is required for host=node"));
     }
+    let Some(command) = planned.or_else(|| text(params, "command")) else {
+        return Err(ErrorShape::invalid("command is required"));
+    };
     let field = |key: &str| text(params, key).map_or(Value::Null, Value::from);
     let planned = |key: &str| {
         let from_plan = plan.filter(|_| on_node).and_then(|plan| text(plan, key));

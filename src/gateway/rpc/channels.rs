@@ -380,7 +380,7 @@ async fn poll_once(call: &Call, key: &str) -> Reply {
     let action = Action { name: "poll", to, params: &fields };
     let asked = text(params, "channel");
     if let Some(channel) = asked.filter(|channel| kind(&channel.to_lowercase()).is_none()) {
-        return Err(ErrorShape::invalid(format!("unsupported channel: {channel}")));
+        return Err(ErrorShape::invalid(format!("unsupported poll channel: {channel}")));
     }
     let (channel, done) = perform(call, asked, text(params, "accountId"), action).await?;
     let mut answer = done.map_err(|err| match err {

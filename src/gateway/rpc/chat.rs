@@ -64,12 +64,28 @@ impl Send {
     }
 }
 
+/// A route that is named must be whole.
+fn check_origin(params: &Value) -> Result<(), ErrorShape> {
+    let keys =
+        ["originatingChannel", "originatingTo", "originatingAccountId", "originatingThreadId"];
+    if keys.iter().all(|key| text(params, key).is_none()) {
+        return Ok(());
+    }
+    match keys[..2].iter().find(|key| text(params, key).is_none()) {
+        Some(missing) => Err(ErrorShape::invalid(format!(
+            "{missing} is required when using originating route fields"
+        ))),
+        None => Ok(()),
+    }
+}
+
 async fn send(call: Call) -> Reply {
     let params = &call.params;
     let provenance = ["systemInputProvenance", "systemProvenanceReceipt", "originatingChannel"];
     if provenance.iter().any(|key| params.get(key).is_some()) {
         call.require(Scope::Admin)?;
     }
+    check_origin(params)?;
     let typed_key = params["sessionKey"].as_str().unwrap_or_default().to_owned();
     let key = call.state.agents.sessions().canonical(&typed_key);
     let message = params["message"].as_str().unwrap_or_default();

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::base::hex;
 use crate::gateway::cron::job::Job;
-use crate::gateway::cron::{Cron, CronError, runner, store};
+use crate::gateway::cron::{Cron, CronError, runner, schedule, store};
 use crate::gateway::rpc::params::{blocking, flag, text, texts, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::protocol::error::ErrorShape;
@@ -56,8 +56,7 @@ pub(super) async fn get(call: Call) -> Reply {
     blocking(move || {
         let id = id_of(&call)?;
         let job = cron(&call).jobs()?.into_iter().find(|job| job.id == id);
-        job.map(|job| json!(job))
-            .ok_or_else(|| ErrorShape::invalid(format!("automation not found: {id}")))
+        job.map(|job| json!(job)).ok_or_else(|| refusal(&call, CronError::Unknown(id)))
     })
     .await
 }
@@ -127,6 +126,7 @@ async fn status(call: Call) -> Reply {
 }
 
 async fn add(call: Call) -> Reply {
+    in_time(&call, &call.params)?;
     blocking(move || {
         let job = cron(&call).add(&call.params, call.now())?;
         announce(&call, &job, "added");
@@ -136,8 +136,11 @@ async fn add(call: Call) -> Reply {
 }
 
 async fn update(call: Call) -> Reply {
+    in_time(&call, &call.params["patch"])?;
     blocking(move || {
-        let job = cron(&call).update(&id_of(&call)?, &call.params["patch"], call.now())?;
+        let id = id_of(&call)?;
+        let job = cron(&call).update(&id, &call.params["patch"], call.now());
+        let job = job.map_err(|err| refusal(&call, err))?;
         announce(&call, &job, "updated");
         Ok(json!(job))
     })
@@ -149,10 +152,35 @@ fn announce(call: &Call, job: &Job, action: &str) {
     runner::broadcast(&call.state, &job.id, action, next);
 }
 
+/// Refuses a single point in time at which nothing can run.
+fn in_time(call: &Call, job: &Value) -> Result<(), ErrorShape> {
+    let schedule = &job["schedule"];
+    if schedule["kind"] != "at" {
+        return Ok(());
+    }
+    let at = schedule["at"].as_str().unwrap_or_default();
+    schedule::check_single(at, call.now()).map_err(ErrorShape::invalid)
+}
+
+/// An error as the caller's protocol tells it: in protocol 4 an unknown job has
+/// a code of its own.
+fn refusal(call: &Call, err: CronError) -> ErrorShape {
+    match err {
+        CronError::Unknown(id) if call.caller.protocol >= 4 => {
+            ErrorShape::invalid(format!("Automation not found: {id}"))
+                .with_details(json!({ "code": "CRON_JOB_NOT_FOUND", "jobId": id }))
+        }
+        other => other.into(),
+    }
+}
+
 async fn remove(call: Call) -> Reply {
     blocking(move || {
         let id = id_of(&call)?;
         let removed = cron(&call).remove(&id)?;
+        if !removed && call.caller.protocol >= 4 {
+            return Err(refusal(&call, CronError::Unknown(id)));
+        }
         if removed {
             runner::broadcast(&call.state, &id, "removed", None::<(String, Value)>);
         }
@@ -167,9 +195,10 @@ async fn run(call: Call) -> Reply {
     let state = Arc::clone(&call.state);
     let claimed = blocking(move || {
         let now = state.clock.now_ms();
-        Ok(state.services.cron.claim(&id, force, now)?)
+        Ok(state.services.cron.claim(&id, force, now))
     })
-    .await?;
+    .await?
+    .map_err(|err| refusal(&call, err))?;
     match claimed {
         Ok((job, run_id)) => {
             let state = Arc::clone(&call.state);

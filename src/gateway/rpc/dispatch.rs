@@ -46,8 +46,10 @@ pub enum Verdict {
     WrongRole(ErrorShape),
 }
 
-/// Decides about a request without running anything.
-pub fn route(caller: &Caller, request: &Request) -> Verdict {
+/// Decides about a request without running anything; its parameters are then in
+/// the spelling that handlers read.
+pub fn route(caller: &Caller, request: &mut Request) -> Verdict {
+    methods::normalise(request);
     let method = request.method.as_str();
     if method == "connect" {
         return Verdict::Refuse(ErrorShape::invalid("connect is only valid as the first request"));
@@ -139,6 +141,12 @@ fn problems(caller: &Caller, request: &Request) -> Option<String> {
 }
 
 fn invalid_params(method: &str, problems: &str) -> ErrorShape {
+    // Clients know these two by the name of the field.
+    let problems = match method {
+        "secrets.resolve" if problems.contains("commandName") => "commandName",
+        "secrets.resolve" => "targetIds",
+        _ => problems,
+    };
     ErrorShape::invalid(format!("invalid {method} params: {problems}"))
 }
 
@@ -182,8 +190,8 @@ mod tests {
     }
 
     fn refusal(caller: &Caller, method: &str, params: Value) -> String {
-        let request = Request { id: "1".to_owned(), method: method.to_owned(), params };
-        match route(caller, &request) {
+        let mut request = Request { id: "1".to_owned(), method: method.to_owned(), params };
+        match route(caller, &mut request) {
             Verdict::Run(_) => "run".to_owned(),
             Verdict::Refuse(error) => error.message,
             Verdict::WrongRole(error) => format!("role: {}", error.message),

@@ -47,8 +47,8 @@ pub async fn call(
     params: Option<Value>,
 ) -> Reply {
     let params = params.unwrap_or_else(|| json!({}));
-    let request = Request { id: id::uuid(), method: method.to_owned(), params };
-    match dispatch::route(&caller, &request) {
+    let mut request = Request { id: id::uuid(), method: method.to_owned(), params };
+    match dispatch::route(&caller, &mut request) {
         Verdict::Run(row) => dispatch::run(Arc::clone(state), caller, row, request, None).await,
         Verdict::Refuse(error) | Verdict::WrongRole(error) => Err(error),
     }

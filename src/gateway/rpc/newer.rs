@@ -30,6 +30,9 @@ pub(crate) const METHODS: &[Method] = &[
         name: "plugin.approval.list",
         run: |call| Box::pin(ready(Ok(waiting(&call, &call.state.services.plugin_approvals)))),
     },
+    // Changes that the Node gateway's own agent proposes for its setup: there is
+    // no such agent here, so none of them ever waits.
+    Method { name: "openclaw.approval.list", run: |_call| Box::pin(ready(Ok(json!([])))) },
 ];
 
 /// Messages of a first page: there is no second one, so it is a long one.

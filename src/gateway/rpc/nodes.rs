@@ -62,7 +62,8 @@ async fn describe(call: Call) -> Reply {
     .await
 }
 
-/// Connected nodes first, then the approved devices that are away.
+/// Connected nodes first, then the approved devices that are away, then what
+/// was approved without ever having been a device here.
 fn entries(call: &Call) -> Result<Vec<Value>, ErrorShape> {
     let state = &call.state;
     let (_, devices) = state.devices.list(call.now())?;
@@ -107,12 +108,23 @@ fn entries(call: &Call) -> Result<Vec<Value>, ErrorShape> {
                 "approvedAtMs".into(),
                 known.map_or(device.approved_at_ms, |node| node.approved_at_ms).into(),
             );
-            entry.insert("paired".into(), true.into());
-            entry.insert("connected".into(), false.into());
-            entries.push(Value::Object(entry));
+            entries.push(resting(entry));
+        }
+    }
+    for node in &approved {
+        if !entries.iter().any(|entry| entry["nodeId"] == node.node_id) {
+            let mut entry = away(Some(node), &node.node_id);
+            entry.insert("approvedAtMs".into(), node.approved_at_ms.into());
+            entries.push(resting(entry));
         }
     }
     Ok(entries)
+}
+
+fn resting(mut entry: Map<String, Value>) -> Value {
+    entry.insert("paired".into(), true.into());
+    entry.insert("connected".into(), false.into());
+    Value::Object(entry)
 }
 
 /// What is known about a node that is not connected.
@@ -145,6 +157,9 @@ async fn rename(call: Call) -> Reply {
 async fn invoke(call: Call) -> Reply {
     let node_id = param(&call, "nodeId");
     let command = param(&call, "command");
+    if node_id.is_empty() || command.is_empty() {
+        return Err(ErrorShape::invalid("nodeId and command required"));
+    }
     if matches!(command.as_str(), "system.execApprovals.get" | "system.execApprovals.set") {
         return Err(ErrorShape::invalid(
             "node.invoke does not allow system.execApprovals.*; use exec.approvals.node.*",

@@ -53,7 +53,7 @@ impl Session {
     pub fn on_text(&mut self, text: &str) -> Step {
         let strictness =
             if self.caller.protocol >= 4 { Strictness::Open } else { Strictness::Closed };
-        let request = match Request::parse(text, strictness) {
+        let mut request = match Request::parse(text, strictness) {
             Ok(request) => request,
             Err(err) => {
                 let message = match &err {
@@ -68,7 +68,7 @@ impl Session {
                 return Step::Refuse(Refusal { id, method: None, error });
             }
         };
-        match dispatch::route(&self.caller, &request) {
+        match dispatch::route(&self.caller, &mut request) {
             Verdict::Run(row) => {
                 self.wrong_role = 0;
                 Step::Run(row, request)

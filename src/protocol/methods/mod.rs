@@ -6,6 +6,7 @@ mod channels;
 mod chat;
 mod config;
 mod cron;
+mod cron_input;
 mod device;
 mod exec;
 mod node;
@@ -16,7 +17,20 @@ mod talk;
 mod tools;
 mod wizard;
 
+use crate::protocol::frame::Request;
 use crate::protocol::shape::Shape;
+
+/// Brings what a method reads generously into the spelling that is checked.
+pub fn normalise(request: &mut Request) {
+    let read = match request.method.as_str() {
+        "cron.add" => cron_input::job(&request.params),
+        "cron.update" => cron_input::update(&request.params),
+        _ => None,
+    };
+    if let Some(params) = read {
+        request.params = params;
+    }
+}
 
 /// The shape that the parameters of `method` must have, if it is fixed.
 pub fn params(method: &str) -> Option<&'static Shape> {

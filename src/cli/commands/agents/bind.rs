@@ -2,37 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::channels::kinds;
+use crate::channels::is_known;
 use crate::cli::args::agents::{BindArgs, BindingsArgs, UnbindArgs};
 use crate::cli::commands::agents::{edit, id_of, known, updated};
 use crate::cli::context::Context;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::config::roster::{self, Bound, Conflict, describe};
-
-/// Channels that a rule may name although this gateway does not speak them.
-const FOREIGN: &[&str] = &[
-    "bluebubbles",
-    "discord",
-    "feishu",
-    "googlechat",
-    "imessage",
-    "line",
-    "mattermost",
-    "msteams",
-    "nextcloud-talk",
-    "nostr",
-    "qqbot",
-    "signal",
-    "slack",
-    "synology-chat",
-    "tlon",
-    "twitch",
-    "webchat",
-    "whatsapp",
-    "zalo",
-    "zalouser",
-];
 
 pub(super) fn bindings(context: &Context, args: &BindingsArgs) -> CommandResult {
     let agent = match args.agent.as_deref() {
@@ -140,7 +116,7 @@ pub(super) fn rules(specs: &[String]) -> Result<Vec<Value>, Failure> {
             None => (spec, None),
         };
         let id = channel.to_lowercase();
-        let known = kinds().iter().any(|kind| kind.id == id) || FOREIGN.contains(&id.as_str());
+        let known = is_known(&id);
         match account {
             _ if !known => wrong.push(format!("Unknown channel \"{channel}\".")),
             Some("") => wrong.push(format!("Invalid binding \"{spec}\" (empty account id).")),

@@ -10,7 +10,7 @@ const MAX_SEGMENTS: usize = 32;
 
 /// Result of `config.schema.lookup`; `None` when there is no such place.
 pub(super) fn at(table: &Table, path: &str) -> Option<Value> {
-    let spelled = path.replace('[', ".").replace(']', "");
+    let spelled = path.replace("[]", ".*").replace('[', ".").replace(']', "");
     let keys: Vec<&str> = spelled.split('.').filter(|key| !key.is_empty()).collect();
     if keys.is_empty() || keys.len() > MAX_SEGMENTS {
         return None;
@@ -140,6 +140,7 @@ mod tests {
         assert!(auth["schema"].get("properties").is_none());
         assert!(at(table::table(), "gateway.nope").is_none());
         assert!(at(table::table(), "agents.list[0].id").is_some());
+        assert_eq!(at(table::table(), "agents.list[].id").unwrap()["path"], "agents.list.*.id");
     }
 
     #[test]

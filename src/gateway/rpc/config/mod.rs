@@ -64,8 +64,9 @@ async fn change(call: Call, kind: Kind) -> Reply {
         if kind == Kind::Patch && next == current.parsed {
             return Ok((current.clone(), None, current));
         }
-        // An unreadable file has no text that could be kept.
-        let text = if json5::value(&current.raw).is_ok() {
+        // An unreadable file has no text that could be kept, and what is no object
+        // has no place for it: the check says so.
+        let text = if json5::value(&current.raw).is_ok() && next.is_object() {
             edit::transform(write::source_text(&current), &current.parsed, &next)
                 .map_err(|err| refused(err.into()))?
         } else {

@@ -147,8 +147,9 @@ fn all(call: &Call) -> Vec<Transcript> {
 
 /// The transcript of the session that `key` names.
 fn one(call: &Call) -> Result<Option<(Transcript, Vec<Record>)>, ErrorShape> {
+    let what = call.method.rsplit('.').next().unwrap_or(call.method);
     let key = text(&call.params, "key")
-        .ok_or_else(|| ErrorShape::invalid(format!("key is required for {}", call.method)))?;
+        .ok_or_else(|| ErrorShape::invalid(format!("key is required for {what}")))?;
     let key = call.state.agents.sessions().canonical(key);
     let mut found = all(call).into_iter().filter(|transcript| !transcript.archived);
     let Some(transcript) = found.find(|transcript| transcript.key == key.as_str()) else {
