@@ -5,6 +5,7 @@ mod conversation;
 mod flags;
 mod handshake;
 mod proof;
+mod refusals;
 mod reload;
 mod rpc_chat;
 mod rpc_state;

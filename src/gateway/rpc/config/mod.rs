@@ -81,15 +81,16 @@ async fn change(call: Call, kind: Kind) -> Reply {
         let config = redact::redact(&next.runtime, "", References::Masked);
         return Ok(json!({ "ok": true, "noop": true, "path": next.path, "config": config }));
     };
-    if next.is_valid() {
-        // What could not be resolved would be refused by the reload anyway.
-        Box::pin(secrets::activate(&next)).await.map_err(|err| {
-            let detail = err.detail();
-            ErrorShape::invalid(format!(
-                "invalid config: active SecretRef resolution failed ({detail})"
-            ))
-        })?;
+    if !next.is_valid() {
+        return Err(invalid(&next.issues));
     }
+    // What could not be resolved would be refused by the reload anyway.
+    Box::pin(secrets::activate(&next)).await.map_err(|err| {
+        let detail = err.detail();
+        ErrorShape::invalid(format!(
+            "invalid config: active SecretRef resolution failed ({detail})"
+        ))
+    })?;
     let state = Arc::clone(&call.state);
     let before = current.resolved.clone();
     let turn = reload::turn(&call.state).await;
