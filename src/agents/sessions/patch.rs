@@ -144,7 +144,8 @@ pub(crate) fn check_lineage(
     let started = ["subagent", "acp"].contains(&rest);
     for name in LINEAGE {
         let Some(value) = patch.get(name) else { continue };
-        let before = known.and_then(|entry| entry.fields().get(name)).filter(|before| !before.is_null());
+        let before =
+            known.and_then(|entry| entry.fields().get(name)).filter(|before| !before.is_null());
         if value.is_null() {
             if before.is_some() {
                 return Err(format!("{name} cannot be cleared once set"));

@@ -136,7 +136,11 @@ impl Cron {
         fields.insert("updatedAtMs".into(), now.into());
         let mut job: Job = read_job(fields)?;
         if job.session_target == "main" && mode_of(&job) != "webhook" {
-            if job.delivery.as_ref().is_some_and(|delivery| delivery.get("failureDestination").is_some()) {
+            if job
+                .delivery
+                .as_ref()
+                .is_some_and(|delivery| delivery.get("failureDestination").is_some())
+            {
                 return Err(CronError::Invalid(FAILURE_DESTINATION.into()));
             }
             job.delivery = None;
@@ -371,10 +375,14 @@ fn check_delivery(job: &Job, main: bool) -> Result<(), &'static str> {
             return Err("cron webhook delivery requires delivery.to to be a valid http(s) URL");
         }
         "announce" if main => {
-            return Err("cron channel delivery config is only supported for sessionTarget=\"isolated\"");
+            return Err(
+                "cron channel delivery config is only supported for sessionTarget=\"isolated\"",
+            );
         }
         "announce" if delivery["channel"] == "telegram" && is_slash_topic(&delivery["to"]) => {
-            return Err("Invalid Telegram delivery target: write a topic as chat:topic, not chat/topic");
+            return Err(
+                "Invalid Telegram delivery target: write a topic as chat:topic, not chat/topic",
+            );
         }
         _ => {}
     }
@@ -386,7 +394,9 @@ fn check_delivery(job: &Job, main: bool) -> Result<(), &'static str> {
         return Err(FAILURE_DESTINATION);
     }
     if on_failure["mode"] == "webhook" && !is_web_address(&on_failure["to"]) {
-        return Err("cron failure destination webhook requires delivery.failureDestination.to to be a valid http(s) URL");
+        return Err(
+            "cron failure destination webhook requires delivery.failureDestination.to to be a valid http(s) URL",
+        );
     }
     Ok(())
 }
@@ -405,7 +415,9 @@ fn is_web_address(value: &Value) -> bool {
 fn is_slash_topic(value: &Value) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let parts = value.as_str().and_then(|text| text.trim().split_once('/'));
-    parts.is_some_and(|(chat, topic)| digits(chat.strip_prefix('-').unwrap_or(chat)) && digits(topic))
+    parts.is_some_and(|(chat, topic)| {
+        digits(chat.strip_prefix('-').unwrap_or(chat)) && digits(topic)
+    })
 }
 
 /// Applies one key of a patch. Payload, delivery and state are merged, the

@@ -72,7 +72,8 @@ fn input(value: &Value) -> Option<Fields> {
     }
     set_or_drop(&mut job, "sessionTarget", |job, key| session_target(&text(job, key)?));
     set_or_drop(&mut job, "wakeMode", |job, key| {
-        Some(text(job, key)?.to_lowercase()).filter(|mode| ["now", "next-heartbeat"].contains(&&**mode))
+        Some(text(job, key)?.to_lowercase())
+            .filter(|mode| ["now", "next-heartbeat"].contains(&&**mode))
     });
     if let Some(schedule) = object(&job, "schedule") {
         let schedule = schedule_of(schedule);
@@ -204,7 +205,9 @@ fn delivery_of(typed: &Fields) -> Fields {
         let mode = text(delivery, key)?.to_lowercase();
         Some(if mode == "deliver" { "announce".to_owned() } else { mode })
     });
-    set_or_drop(&mut delivery, "channel", |delivery, key| Some(text(delivery, key)?.to_lowercase()));
+    set_or_drop(&mut delivery, "channel", |delivery, key| {
+        Some(text(delivery, key)?.to_lowercase())
+    });
     for key in ["to", "accountId"] {
         set_or_drop(&mut delivery, key, text);
     }
@@ -219,12 +222,15 @@ fn name_of(schedule: &Fields, payload: &Fields) -> String {
         Some("agentTurn") => text(payload, "message"),
         _ => None,
     };
-    let first = said.as_deref().and_then(|said| said.lines().map(str::trim).find(|l| !l.is_empty()));
+    let first =
+        said.as_deref().and_then(|said| said.lines().map(str::trim).find(|l| !l.is_empty()));
     if let Some(line) = first {
         return shortened(line, LONGEST);
     }
     match schedule.get("kind").and_then(Value::as_str) {
-        Some("cron") => format!("Cron: {}", shortened(&text(schedule, "expr").unwrap_or_default(), 52)),
+        Some("cron") => {
+            format!("Cron: {}", shortened(&text(schedule, "expr").unwrap_or_default(), 52))
+        }
         Some("every") => format!("Every: {}ms", schedule.get("everyMs").unwrap_or(&Value::Null)),
         Some("at") => "One-shot".to_owned(),
         _ => "Cron job".to_owned(),
