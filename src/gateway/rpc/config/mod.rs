@@ -53,9 +53,14 @@ async fn change(call: Call, kind: Kind) -> Reply {
     let base = text(&call.params, "baseHash").map(str::to_owned);
     let state = Arc::clone(&call.state);
     let method = call.method;
+    // In protocol 4 a patch that changes nothing needs no base.
+    let newer = call.caller.protocol >= 4;
+    let may_lack_base = newer && kind == Kind::Patch && base.is_none();
     let (current, text, next) = blocking(move || {
         let current = read(&state);
-        check_base(&current, base.as_deref())?;
+        if !may_lack_base {
+            check_base(&current, base.as_deref())?;
+        }
         if kind == Kind::Patch && !current.is_valid() {
             return Err(ErrorShape::invalid("invalid config; fix before patching"));
         }
@@ -64,6 +69,7 @@ async fn change(call: Call, kind: Kind) -> Reply {
         if kind == Kind::Patch && next == current.parsed {
             return Ok((current.clone(), None, current));
         }
+        check_base(&current, base.as_deref())?;
         // An unreadable file has no text that could be kept, and what is no object
         // has no place for it: the check says so.
         let text = if json5::value(&current.raw).is_ok() && next.is_object() {
@@ -79,7 +85,11 @@ async fn change(call: Call, kind: Kind) -> Reply {
     let Some(text) = text else {
         tracing::info!(conn = call.caller.conn_id, "{} noop (no changed paths)", call.method);
         let config = redact::redact(&next.runtime, "", References::Masked);
-        return Ok(json!({ "ok": true, "noop": true, "path": next.path, "config": config }));
+        let mut answer = json!({ "ok": true, "noop": true, "path": next.path, "config": config });
+        if newer {
+            answer["changedPaths"] = json!([]);
+        }
+        return Ok(answer);
     };
     if !next.is_valid() {
         return Err(invalid(&next.issues));
