@@ -5,7 +5,14 @@ which must not be told from that of 2026.4.2.
 
 What it shows there is recorded in `recorded/<release>.json`; `run --record` takes it
 anew. Where ours differs on purpose, `differences.json` says so, each with a reason;
-an entry that no longer describes anything is a failure too, unless it is seen `sometimes`."""
+an entry that no longer describes anything is a failure too, unless it is seen `sometimes`.
+
+Left out are commands that say nothing about a gateway: `directory`, which asks the network of
+a channel (and on a terminal offers to install its plugin), `hooks list`, `plugins` and `skills
+search|install`, which list what is bundled with or fetched for the Node program, `tasks audit`,
+which prints how old the tasks of the command before are, and all that sets up, repairs, backs up
+or updates an installation (`onboard`, `configure`, `doctor`, `backup`, `update`, `gateway
+install`), which has tests of its own."""
 
 import fnmatch
 import json
@@ -187,6 +194,26 @@ STEPS = [
     Step("channels capabilities --json"),
     Step("sessions list --json", only="2026.9.6"),
     Step("sessions delete agent:main:explicit:d5f7ff0e-1a52-4c52-a7b4-5ac4fd3b6f02 --json", only="2026.9.6"),
+    # These work on the files that the gateway keeps, without asking it.
+    Step("config set ui.seamColor '#112233'"),
+    Step("config get ui.seamColor --json"),
+    Step("config set gateway.port nowhere"),
+    Step("config unset ui.seamColor"),
+    Step("config get ui.seamColor --json"),
+    Step("config file"),
+    Step("tasks show no-such-task --json"),
+    Step("tasks cancel no-such-task"),
+    Step("tasks notify no-such-task silent"),
+    Step("hooks info no-such-hook --json"),
+    Step("models aliases list --json"),
+    Step("models fallbacks list --json"),
+    Step("message poll --channel telegram --target 1 --poll-question q --poll-option a --poll-option b --json"),
+    Step("message read --channel telegram --target 1 --json"),
+    Step("mcp list --json"),
+    Step("mcp set one '{\"command\":\"true\"}'"),
+    Step("mcp show one --json"),
+    Step("mcp unset one"),
+    Step("mcp unset one"),
 ]
 
 
