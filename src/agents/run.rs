@@ -165,6 +165,12 @@ pub enum RunBody<'a> {
         stream: &'a str,
         data: &'a Value,
     },
+    /// A question on the side of the conversation was answered.
+    Aside {
+        question: &'a str,
+        text: &'a str,
+        is_error: bool,
+    },
     /// A message was appended to the transcript.
     Message {
         id: &'a str,

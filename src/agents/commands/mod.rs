@@ -3,11 +3,13 @@
 //! Only a message that is nothing but the command counts; an unknown one goes
 //! to the model as text.
 
+mod btw;
 mod replies;
 
 use std::sync::Arc;
 
 use crate::agents::run::Queueing;
+use crate::agents::run::RunBody;
 use crate::agents::run::RunRequest;
 use crate::agents::runtime::Inner;
 use crate::agents::runtime::Run;
@@ -42,6 +44,7 @@ pub(crate) enum Name {
     Context,
     Usage,
     Send,
+    Btw,
     /// Known to the reference, but not here.
     Unsupported,
 }
@@ -72,7 +75,7 @@ const SPELLINGS: &[(&str, Name)] = &[
     ("usage", Name::Usage),
     ("send", Name::Send),
     ("skill", Name::Unsupported),
-    ("btw", Name::Unsupported),
+    ("btw", Name::Btw),
     ("export-session", Name::Unsupported),
     ("export", Name::Unsupported),
     ("session", Name::Unsupported),
@@ -176,6 +179,12 @@ pub(crate) async fn answer(
     let now = inner.clock.now_ms();
     let mut outcome = run.outcome_without_turn(crate::agents::run::RunStatus::Ok, now);
     outcome.injected = true;
+    if command.name == Name::Btw && !command.argument.is_empty() {
+        outcome.text = aside(inner, run, request, &command.argument).await;
+        outcome.silent = outcome.text.is_empty();
+        outcome.ended_at = inner.clock.now_ms();
+        return run.finish(outcome);
+    }
     match replies::reply(inner, run, request, command).await {
         Ok(text) => {
             outcome.silent = text.is_empty();
@@ -191,6 +200,19 @@ pub(crate) async fn answer(
     }
     outcome.ended_at = inner.clock.now_ms();
     run.finish(outcome);
+}
+
+/// Answers a question on the side: to those who follow the chat as an event of
+/// its own, on a channel as its reply. Nothing is written down.
+async fn aside(inner: &Arc<Inner>, run: &Run, request: &RunRequest, question: &str) -> String {
+    let answer = btw::ask(inner, run, request, question).await;
+    let is_error = answer.is_err();
+    let text = answer.unwrap_or_else(|why| format!("⚠️ /btw failed: {why}"));
+    run.reporter.send(RunBody::Aside { question, text: &text, is_error });
+    match request.origin.channel.as_deref() {
+        None | Some("webchat") => String::new(),
+        Some(_) => text,
+    }
 }
 
 #[cfg(test)]

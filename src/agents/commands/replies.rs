@@ -10,6 +10,7 @@ use crate::agents::card;
 use crate::agents::choice;
 use crate::agents::commands::Command;
 use crate::agents::commands::Name;
+use crate::agents::commands::btw;
 use crate::agents::models::Lookup;
 use crate::agents::models::listing;
 use crate::agents::queue::Drop;
@@ -31,7 +32,8 @@ Status\n  /status  |  /whoami  |  /context  |  /tools\n\nMore: /commands for the
 
 const COMMANDS: &str = "ℹ️ Slash commands\n\nSession\n  /stop - Stop the current run.\n  \
 /new - Start a new session, with another model if one is given.\n  /reset - Start the session over.\n  \
-/compact - Summarise the conversation to make room.\n\nOptions\n  /model - Show or set the model.\n  \
+/compact - Summarise the conversation to make room.\n  \
+/btw - Ask something on the side.\n\nOptions\n  /model - Show or set the model.\n  \
 /models - List providers or the models of one.\n  /think - Set the thinking level.\n  \
 /verbose - Show tool results.\n  /reasoning - Show the model's reasoning.\n  /fast - Set fast mode.\n  \
 /queue - What happens to messages while a run is active.\n  /usage - Usage footer below replies.\n  \
@@ -68,6 +70,7 @@ pub(crate) async fn reply(
         Name::Context => Ok(desk.context()),
         Name::Usage => desk.usage(argument).await,
         Name::Send => desk.send(argument).await,
+        Name::Btw => Ok(btw::USAGE.to_owned()),
         Name::Unsupported => {
             let word = request.message.split_whitespace().next().unwrap_or_default();
             Ok(format!("{word} is not supported by this gateway."))

@@ -32,6 +32,8 @@ use crate::agents::sessions::INJECTED_PROVIDER;
 
 pub(crate) use answer::Answer;
 pub(crate) use begin::begin;
+pub(crate) use compaction::tokens_of;
+pub(crate) use prepare::requested_model;
 
 /// Why a run stopped before its answer.
 #[derive(Debug)]

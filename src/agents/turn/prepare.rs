@@ -166,7 +166,7 @@ fn load(inner: &Inner, run: &Run, snapshot: &Snapshot) -> Result<Loaded, String>
 }
 
 /// The model someone asked for: the request, else the session.
-fn requested_model(request: &RunRequest, entry: Option<&Entry>) -> Option<String> {
+pub(crate) fn requested_model(request: &RunRequest, entry: Option<&Entry>) -> Option<String> {
     request.model.clone().filter(|model| !model.trim().is_empty()).or_else(|| {
         let (provider, model) = entry?.model_override()?;
         Some(match provider {

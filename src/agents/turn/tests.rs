@@ -160,6 +160,7 @@ impl EventSink for Ear {
             RunBody::Other { stream, data } => {
                 format!("{stream} {}", data["phase"].as_str().unwrap())
             }
+            RunBody::Aside { question, text, .. } => format!("aside {question}: {text}"),
             RunBody::Message { message, .. } => {
                 format!("message {}", message["role"].as_str().unwrap())
             }

@@ -231,6 +231,16 @@ impl RunEvents {
         }
     }
 
+    fn aside(&self, event: &RunEvent<'_>, question: &str, text: &str, is_error: bool) {
+        let Some(session_key) = event.session_key else { return };
+        let payload = json!({
+            "kind": "btw", "runId": event.run_id, "sessionKey": session_key,
+            "question": question, "text": text, "isError": is_error,
+            "ts": event.ts, "seq": event.seq,
+        });
+        self.bus.broadcast(Event::ChatSideResult, &payload);
+    }
+
     fn message(&self, event: &RunEvent<'_>, id: &str, seq: u64, message: &Value) {
         // What a tool said is shown as a tool event.
         if let Some(key) = event.session_key.filter(|_| message["role"] != "toolResult") {
@@ -341,6 +351,9 @@ impl EventSink for RunEvents {
             }
             RunBody::Tool(data) => self.tool(&event, data),
             RunBody::Other { stream, data } => self.agent(&event, stream, data),
+            RunBody::Aside { question, text, is_error } => {
+                self.aside(&event, question, text, is_error);
+            }
             RunBody::Message { id, seq, message } => self.message(&event, id, seq, message),
             RunBody::End { outcome } => self.close(&event, outcome, End::Final),
             RunBody::Error { outcome } => self.close(&event, outcome, End::Error),

@@ -162,6 +162,34 @@ async fn what_cannot_be_sent_is_refused_before_a_run() {
 }
 
 #[tokio::test]
+async fn a_question_on_the_side_is_answered_and_leaves_no_trace() {
+    let (_provider, gateway) = Box::pin(with_model("good-1")).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let say = |text: &str, run: &str| json!({"sessionKey": "main", "message": text, "idempotencyKey": run});
+    client.ask("chat.send", say("/btw SAY nothing yet", "b-0")).await;
+    let early = client.event("chat.side_result").await["payload"].clone();
+    assert_eq!((&early["kind"], &early["isError"]), (&json!("btw"), &json!(true)), "{early}");
+    chat_events(&mut client, "b-0").await;
+
+    client.ask("chat.send", say("SAY the main thing", "b-1")).await;
+    chat_events(&mut client, "b-1").await;
+    let history = json!({"sessionKey": "main"});
+    let before = client.ask("chat.history", history.clone()).await["messages"].clone();
+
+    client.ask("chat.send", say("/btw SAY an aside", "b-2")).await;
+    let aside = client.event("chat.side_result").await["payload"].clone();
+    let told = ["kind", "runId", "sessionKey", "question", "text", "isError"];
+    let told = told.map(|key| aside[key].clone());
+    let expected = json!(["btw", "b-2", "agent:main:main", "SAY an aside", "an aside", false]);
+    assert_eq!(json!(told), expected);
+    let ends = chat_events(&mut client, "b-2").await;
+    assert_eq!((ends.len(), &ends[0]["state"]), (1, &json!("final")));
+    assert!(ends[0].get("message").is_none(), "{}", ends[0]);
+    let after = client.ask("chat.history", history).await["messages"].clone();
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
 async fn tool_events_reach_who_asked_for_them() {
     let (_provider, gateway) = Box::pin(with_model("good-1")).await;
     let mut params = connect_params("gateway-client", "backend", &ALL_SCOPES);
