@@ -18,7 +18,8 @@ async fn servers_of_tools_are_set_shown_and_removed() {
     let set = run(home.path(), &["mcp", "set", "docs", server]).await;
     assert_eq!((set.code, set.out), (0, format!("Saved MCP server \"docs\" to {file}.\n")));
     let listed = run(home.path(), &["mcp", "list", "--json"]).await.json();
-    assert_eq!(listed, json!({"docs": serde_json::from_str::<Value>(server).unwrap()}));
+    let hidden = server.replace("secret", "__OPENCLAW_REDACTED__");
+    assert_eq!(listed, json!({"docs": serde_json::from_str::<Value>(&hidden).unwrap()}));
     let shown = run(home.path(), &["mcp", "show", "docs"]).await;
     assert!(shown.out.starts_with(&format!("MCP server \"docs\" ({file}):\n{{\n  \"command\"")));
     let cases: [(&[&str], &str); 4] = [
