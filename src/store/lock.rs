@@ -31,22 +31,25 @@ impl FileLock {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let lock = PathBuf::from(name);
+        let named = |err: io::Error| {
+            let text = format!("lock file not written: {}: {err}", lock.display());
+            io::Error::new(err.kind(), text)
+        };
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(2);
         loop {
             match OpenOptions::new().write(true).create_new(true).open(&lock) {
                 Ok(file) => {
-                    let held = Self { path: lock };
-                    write_owner(file)?;
-                    return Ok(held);
+                    let held = Self { path: lock.clone() };
+                    return write_owner(file).map(|()| held).map_err(named);
                 }
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(err) if err.kind() == io::ErrorKind::NotFound => {
                     let dir = lock.parent().unwrap_or(Path::new("."));
-                    atomic::private_dir(dir)?;
+                    atomic::private_dir(dir).map_err(named)?;
                     continue;
                 }
-                Err(err) => return Err(err),
+                Err(err) => return Err(named(err)),
             }
             if is_stale(&lock) {
                 match std::fs::remove_file(&lock) {

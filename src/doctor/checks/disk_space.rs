@@ -10,7 +10,7 @@ pub(super) const CHECK: Check = Check {
     scope: Scope::Everywhere,
     severity: Severity::Error,
     finds: "less than 500 MiB, or less than 1000 files, left where the state directory is",
-    matters: "on a full disk sessions and the configuration cannot be written, and the watchdog restarts the gateway",
+    matters: "on a full disk sessions and the configuration cannot be written",
     repairs: "",
     inspect,
 };

@@ -136,14 +136,16 @@ impl Devices {
         if let Some(missing) = request.beyond(approver) {
             return Err(PairingError::MissingScope(missing));
         }
-        let device = self.grant(&mut cache, request, now)?;
+        let (paired, device) = self.granting(&mut cache, request, now)?;
+        self.save_paired(&mut cache, paired)?;
         pending.shift_remove(request_id);
         self.save("pending.json", &pending)?;
         Ok(device)
     }
 
     /// Grants a claim without asking anybody; returns the id of the request
-    /// that it would have been, for the event.
+    /// that it would have been, for the event. Where it cannot be kept (a full
+    /// disk, say), it is granted anew each time.
     pub fn approve_silently(
         &self,
         claim: &Claim,
@@ -152,11 +154,15 @@ impl Devices {
         let mut cache = self.lock();
         let mut pending = self.load_pending(now)?;
         let request = Pending::new(id::uuid(), claim, false, now);
-        let device = self.grant(&mut cache, &request, now)?;
+        let (paired, device) = self.granting(&mut cache, &request, now)?;
         let before = pending.len();
         pending.retain(|_, other| !other.asks_the_same(claim));
+        let mut kept = self.save_paired(&mut cache, paired);
         if pending.len() != before {
-            self.save("pending.json", &pending)?;
+            kept = kept.and_then(|()| self.save("pending.json", &pending));
+        }
+        if let Err(err) = kept {
+            tracing::error!(%err, "a device that was let in is not on record");
         }
         Ok((request.request_id, device))
     }
@@ -268,17 +274,17 @@ impl Devices {
         )
     }
 
-    fn grant(
+    /// The book with what is asked granted, and the device's record in it.
+    fn granting(
         &self,
         cache: &mut Cache,
         request: &Pending,
         now: u64,
-    ) -> Result<Paired, PairingError> {
+    ) -> Result<(Book<Paired>, Paired), PairingError> {
         let mut paired = (*self.load_paired(cache)?).clone();
         let device = Paired::granting(paired.get(&request.device_id), request, now);
         paired.insert(request.device_id.clone(), device.clone());
-        self.save_paired(cache, paired)?;
-        Ok(device)
+        Ok((paired, device))
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache> {

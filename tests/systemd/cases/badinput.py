@@ -3,8 +3,8 @@
 import json
 
 from machine import (
-    PATIENCE, SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid,
-    network, now, serving, sh, shown, until, write_file
+    GOOD, PATIENCE, SOCKET, UNIT, UNITS, case, contains, drop_in, equal, fresh, installed, knock, lab, main_pid,
+    network, now, serving, sh, shown, until, write_config, write_file
 )
 
 FILES = f"cd {UNITS} && find . -type f -o -type l | sort | xargs -r sha256sum 2>/dev/null; ls -A {UNITS}"
@@ -161,6 +161,31 @@ def a_full_disk_during_install_leaves_nothing_half_written():
         sh("openclaw gateway uninstall", check=False)
         sh(f"umount {UNITS}", root=True)
         sh("systemctl --user daemon-reload")
+
+
+@case()
+def a_full_state_directory_keeps_the_process_and_lets_clients_in():
+    fresh()
+    sh("mkdir -p /home/claw/.openclaw; mount -t tmpfs -o size=2m,uid=$(id -u claw),mode=700 tmpfs /home/claw/.openclaw", root=True)
+    try:
+        write_config(GOOD)
+        drop_in("90-watchdog", "[Service]\nWatchdogSec=4\n")
+        sh("openclaw gateway install; openclaw health")
+        pid, since = main_pid(), now()
+        sh("head -c 4M /dev/zero > ~/.openclaw/filler", check=False)
+        # Devices that are known and one that is not.
+        says("openclaw health", "Agents: main", status=0)
+        says("rm -rf ~/.openclaw/devices; openclaw gateway call health", '"ok": true', status=0)
+        says("openclaw config set gateway.reload.mode hot", "openclaw.json", "No space left on device")
+        until(lambda: sh(f"journalctl --user -q -u {UNIT} --since={since} -o cat").count("state directory is full") > 1, PATIENCE,
+              "the watchdog's probe says so")
+        equal(main_pid(), pid, "pid")
+        contains(sh("openclaw doctor --json --only disk-space"), "MiB are free")
+        sh("rm ~/.openclaw/filler; openclaw config set gateway.reload.mode hot")
+        contains(sh("openclaw devices list"), "Paired (")
+    finally:
+        sh("openclaw gateway uninstall", check=False)
+        sh("umount /home/claw/.openclaw", root=True)
 
 
 @case()
