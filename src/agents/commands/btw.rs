@@ -26,7 +26,7 @@ pub(crate) const USAGE: &str = "Usage: /btw <side question>";
 const MOST_MESSAGES: usize = 200;
 
 /// A side question that takes longer than this is given up.
-const LONGEST: Duration = Duration::from_mins(5);
+const LONGEST: Duration = Duration::from_secs(300);
 
 const SYSTEM: &str = "The user asks a question on the side of a conversation that goes on \
 elsewhere. The conversation is background only: finish none of its tasks, follow none of its \

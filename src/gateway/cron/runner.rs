@@ -38,7 +38,7 @@ pub fn start(state: &Arc<State>) {
 
 async fn run(state: Arc<State>, stop: CancellationToken) {
     let mut changes = state.config.changes();
-    recover(&state, |state, now| noted::forget_running(state, now)).await;
+    recover(&state, noted::forget_running).await;
     let mut at_once = max_runs(&state);
     let mut slots = Arc::new(Semaphore::new(at_once));
     loop {
