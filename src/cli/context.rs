@@ -6,8 +6,6 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::agents::models::Lookup;
 use crate::base::clock;
 use crate::cli::args::root::Root;
@@ -100,11 +98,6 @@ impl Context {
             .last_good
             .get_or_init(|| last_good::load(&self.paths, &self.env).map(|(snapshot, _)| snapshot));
         kept.as_ref().unwrap_or(current)
-    }
-
-    /// A configured secret input as text; references are not followed.
-    pub fn plain_secret(&self, value: &Value) -> Option<String> {
-        value.as_str().map(str::to_owned)
     }
 
     /// A path with the home directory shortened to `~`.

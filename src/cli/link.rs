@@ -16,6 +16,7 @@ use crate::client::{
 use crate::config::load;
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
+use crate::secrets::{self, SecretError};
 
 /// Milliseconds that a call may take unless the command says otherwise.
 pub const CALL_MS: u64 = 30_000;
@@ -28,6 +29,8 @@ pub struct Link {
     identity: Identity,
     paths: Paths,
     env: Arc<Env>,
+    /// Why a configured secret is not among the credentials.
+    lacking: Option<SecretError>,
 }
 
 /// Why a call gave no answer.
@@ -69,8 +72,13 @@ impl Link {
     ) -> Result<Self, CallError> {
         let snapshot = context.config_in_force();
         let (env, config) = (&*snapshot.env, &snapshot.config);
+        let mut lacking = None;
         let credentials = Credentials::resolve(token, password, &target, env, config, |value| {
-            context.plain_secret(value)
+            let found = secrets::look_up(value, snapshot);
+            found.unwrap_or_else(|err| {
+                lacking = Some(err);
+                None
+            })
         });
         if target.is_override() && credentials.is_empty() {
             return Err(CallError::NoCredentials {
@@ -80,7 +88,7 @@ impl Link {
         let identity = Identity::open(&context.paths.state, &SystemClock)
             .map_err(|err| CallError::Client { err, details: target.details() })?;
         let (paths, env) = (context.paths.clone(), Arc::clone(&context.env));
-        Ok(Self { target, credentials, identity, paths, env })
+        Ok(Self { target, credentials, identity, paths, env, lacking })
     }
 
     /// Opens a connection.
@@ -106,7 +114,7 @@ impl Link {
     /// started, by its socket unit, makes up its token on the way.
     fn credentials_now(&self) -> Credentials {
         let snapshot = load::read(&self.paths, &self.env);
-        let plain = |value: &Value| value.as_str().map(str::to_owned);
+        let plain = |value: &Value| secrets::look_up(value, &snapshot).ok().flatten();
         Credentials::resolve(None, None, &self.target, &snapshot.env, &snapshot.config, plain)
     }
 
@@ -127,7 +135,13 @@ impl Link {
 
     /// Adds to a client's error what this link knows about its target.
     pub fn error(&self, err: ClientError) -> CallError {
-        CallError::Client { err, details: self.target.details() }
+        let mut details = self.target.details();
+        if let (Some(lacking), ClientError::NotAdmitted(_)) = (&self.lacking, &err) {
+            details = format!(
+                "The gateway's secret is configured as a reference that cannot be resolved here: {lacking}\n{details}"
+            );
+        }
+        CallError::Client { err, details }
     }
 }
 

@@ -30,7 +30,7 @@ impl Credentials {
         target: &Target,
         env: &Env,
         config: &Config,
-        plain: impl Fn(&Value) -> Option<String>,
+        mut plain: impl FnMut(&Value) -> Option<String>,
     ) -> Self {
         let typed = Self::new(token, password, token.or(password).is_some());
         if target.source == Source::Flag || !typed.is_empty() && target.is_override() {
@@ -44,21 +44,27 @@ impl Credentials {
         if target.is_override() {
             return from_env;
         }
-        let value = |value: Option<&Value>| value.and_then(&plain);
-        let of = |token: Option<&Value>, password: Option<&Value>| {
-            Self::new(value(token).as_deref(), value(password).as_deref(), false)
-        };
         let auth = &config.gateway.auth;
-        let local = || of(auth.token.as_ref(), auth.password.as_ref());
-        let remote = || {
-            let remote = &config.gateway.remote;
-            of(remote.get("token"), remote.get("password"))
+        let mode = auth.mode.as_deref();
+        // A reference that the gateway does not follow is not followed here.
+        let of_use = |value: &&Value, other: &str, variable: &str| {
+            value.is_string() || mode != Some(other) && env.get(variable).is_none()
+        };
+        let token = auth.token.as_ref();
+        let token = token.filter(|it| of_use(it, "password", "OPENCLAW_GATEWAY_TOKEN"));
+        let password = auth.password.as_ref();
+        let password = password.filter(|it| of_use(it, "token", "OPENCLAW_GATEWAY_PASSWORD"));
+        let local = [token, password];
+        let remote = ["token", "password"].map(|key| config.gateway.remote.get(key));
+        let mut of = |inputs: [Option<&Value>; 2]| {
+            let [token, password] = inputs.map(|input| input.and_then(&mut plain));
+            Self::new(token.as_deref(), password.as_deref(), false)
         };
         if target.source == Source::Remote {
-            typed.or(remote).or(|| from_env).or(local)
+            typed.or(|| of(remote)).or(|| from_env).or(|| of(local))
         } else {
             // The gateway prefers its configuration to its environment, too.
-            typed.or(local).or(|| from_env).or(remote)
+            typed.or(|| of(local)).or(|| from_env).or(|| of(remote))
         }
     }
 
@@ -68,7 +74,7 @@ impl Credentials {
 
     /// Fills what is missing.
     fn or(self, other: impl FnOnce() -> Self) -> Self {
-        if self.token.is_some() && self.password.is_some() {
+        if self.typed || self.token.is_some() && self.password.is_some() {
             return self;
         }
         let other = other();

@@ -12,6 +12,7 @@ use crate::client::{Caller, ClientError, Connector, Credentials, Target, target}
 use crate::config::Snapshot;
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
+use crate::secrets;
 use crate::supervise::host;
 use crate::supervise::launchd::service::LaunchAgent;
 use crate::supervise::listeners::{self, Owner, PortUse};
@@ -187,7 +188,7 @@ impl Host for ThisHost {
         let mut target = Target::resolve(None, env, config, &self.paths);
         let scheme = if target.url.starts_with("wss") { "wss" } else { "ws" };
         target.url = format!("{scheme}://{}:{port}", target::local_host(config));
-        let plain = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        let plain = |value: &serde_json::Value| secrets::look_up(value, snapshot).ok().flatten();
         let credentials = Credentials::resolve(None, None, &target, env, config, plain);
         let open = matches!(config.gateway.auth.mode.as_deref(), Some("none" | "trusted-proxy"));
         // Without a device identity nothing is paired and nothing is stored.

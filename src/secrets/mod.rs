@@ -205,6 +205,24 @@ fn place<'v>(document: &'v mut Value, keys: &[String]) -> Option<&'v mut Value> 
     }
 }
 
+/// What a configured secret stands for, where a command needs it by itself:
+/// text, or the value behind a reference. Blocking.
+pub fn look_up(value: &Value, snapshot: &Snapshot) -> Result<Option<String>, SecretError> {
+    let Some(reference) = reference(value, &snapshot.resolved) else {
+        return Ok(value.as_str().map(str::to_owned));
+    };
+    let failed = SecretError::Provider;
+    let ask = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|err| failed(err.to_string()))?;
+        runtime.block_on(Resolver::of(snapshot).resolve(std::slice::from_ref(&reference)))
+    };
+    // A thread of its own: the caller may be at work for a runtime already.
+    let values = std::thread::scope(|scope| scope.spawn(ask).join());
+    let values = values.map_err(|_panic| failed(format!("{reference} could not be read")))??;
+    Ok(values.first().and_then(Value::as_str).map(str::to_owned))
+}
+
 /// Reads a value as a reference: an object, or a `${NAME}` that had no value.
 pub fn reference(value: &Value, config: &Value) -> Option<SecretRef> {
     let default = |source: Source| {

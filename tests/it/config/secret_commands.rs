@@ -359,3 +359,41 @@ async fn cases_37_to_40_and_43_and_44() {
     );
     assert!(activate(base()).await.is_err());
 }
+
+#[tokio::test]
+async fn commands_follow_the_reference_to_the_gateways_own_secret() {
+    let home = tempfile::tempdir().unwrap();
+    let port = crate::support::program::free_port();
+    let vault = home.path().join("vault.json");
+    write(&vault, 0o600, "{\"token\":\"from-the-vault\"}");
+    let config = json!({
+        "gateway": {"mode": "local", "port": port, "auth": {"mode": "token",
+            "token": {"source": "file", "provider": "v", "id": "/token"}}},
+        "secrets": {"providers": {"v": {"source": "file", "path": vault}}},
+    });
+    write(&home.path().join(".openclaw-dev/openclaw.json"), 0o600, &config.to_string());
+    let mut gateway = crate::support::program::Gateway::over(home, port, &[], &[]);
+    gateway.wait_until_ready().await;
+    let home = gateway.home.path().to_owned();
+    let run = async |args: &str| {
+        let mut run = command(&home);
+        run.arg("--dev").args(args.split(' ')).env("OPENCLAW_GATEWAY_PORT", port.to_string());
+        let output = run.output().await.unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    // The value is not where the command can have it, and no device is known yet.
+    let away = vault.with_extension("away");
+    fs::rename(&vault, &away).unwrap();
+    let (code, text) = run("health").await;
+    assert_eq!(code, 1, "{text}");
+    let reason = "is configured as a reference that cannot be resolved here: SecretProviderResolutionError: secrets.providers.v.path is not readable: ";
+    assert!(text.contains(reason), "{text}");
+    fs::rename(&away, &vault).unwrap();
+    for args in ["health", "status", "gateway call health", "secrets reload"] {
+        let (code, text) = run(args).await;
+        assert_eq!(code, 0, "{args}: {text}");
+        assert!(!text.contains("unauthorized"), "{args}: {text}");
+    }
+    assert!(gateway.stop().await.success());
+}
