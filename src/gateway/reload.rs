@@ -23,6 +23,7 @@ use crate::gateway::{State, auth, restart, routing};
 use crate::lifecycle::CancellationToken;
 use crate::logging;
 use crate::secrets::{self, SecretError};
+use crate::supervise::activation;
 use crate::supervise::notify::Notifier;
 
 /// Quiet time after the last change of the file, unless configured.
@@ -305,8 +306,8 @@ async fn look(state: &Arc<State>, seen: &mut Arc<Snapshot>, restart_delay: Durat
                 return reject(state, &next.hash, vec![err.to_string()]);
             }
         },
-        Step::Restart { paths } => match prepare(state, &next).await {
-            Ok(_) => {
+        Step::Restart { paths } => match ready_to_restart(state, &next).await {
+            Ok(()) => {
                 state.config.clear_rejected();
                 state.reloader.postpone(paths);
                 let why = format!("config change requires gateway restart ({})", paths.join(", "));
@@ -389,6 +390,25 @@ async fn prepare(state: &Arc<State>, next: &Snapshot) -> Result<(Snapshot, Servi
     usable.secrets = Arc::clone(&activation.values);
     let serving = decide(state, next, &activation.resolved)?;
     Ok((usable, serving))
+}
+
+/// The same for a process that starts over, which must not find its new port
+/// taken. Sockets of a service manager are there already.
+async fn ready_to_restart(state: &Arc<State>, next: &Snapshot) -> Result<(), ReloadError> {
+    let (_, serving) = prepare(state, next).await?;
+    let moves = next.config.gateway.port != state.config.load().config.gateway.port;
+    if !moves || serving.port == state.port || activation::is_activated(&state.env) {
+        return Ok(());
+    }
+    for host in serving.hosts {
+        if let Err(err) = std::net::TcpListener::bind((host, serving.port))
+            && err.kind() == std::io::ErrorKind::AddrInUse
+        {
+            let refusal = format!("port {} is already in use", serving.port);
+            return Err(StartRefusal::plain([refusal]).into());
+        }
+    }
+    Ok(())
 }
 
 fn decide(state: &State, next: &Snapshot, resolved: &Value) -> Result<Serving, StartRefusal> {

@@ -439,3 +439,25 @@ async fn the_clock_is_stopped_and_its_jobs_are_exchanged_while_it_runs() {
     tokio::time::timeout(Duration::from_secs(30), ran).await.expect("the job runs");
     assert!(gateway.stop().await.clean);
 }
+
+#[tokio::test]
+async fn case_86_a_port_that_is_taken_stops_nothing() {
+    let config = json!({"gateway": {"reload": {"debounceMs": 5}}});
+    let gateway = Box::pin(TestGateway::start_with(config)).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let file = &gateway.state.paths.config;
+    let mut settings: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    settings["gateway"]["port"] = json!(port);
+    fs::write(file, settings.to_string()).unwrap();
+    let refused = format!("port {port} is already in use");
+    let shown = async {
+        while client.ask("status", json!({})).await["config"]["reasons"] != json!([refused]) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), shown).await.expect("the reason is shown");
+    assert_eq!(client.ask("health", json!({})).await["ok"], true);
+    assert!(gateway.stop().await.clean);
+}
