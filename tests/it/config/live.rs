@@ -53,7 +53,7 @@ impl Desk {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        let found = tokio::time::timeout(Duration::from_secs(60), wait).await;
         found.unwrap_or_else(|_| panic!("{name}: no {part:?} in\n{}", self.gateway.log()))
     }
 }
@@ -224,12 +224,13 @@ async fn cases_84_to_86_restarts() {
     desk.save(&desk.settings.to_string());
     // 84: a change that needs a restart waits for the run.
     let params =
-        json!({"message": "SLOWLY", "sessionKey": "agent:main:main", "idempotencyKey": "slow"});
+        json!({"message": "HOLD SAY done", "sessionKey": "agent:main:main", "idempotencyKey": "slow"});
     assert_eq!(client.ask("agent", params).await["status"], "accepted");
     desk.edit("/gateway/tailscale", json!({"resetOnExit": true}));
     desk.line("84", "config change requires gateway restart (gateway.tailscale) — deferring until 1 embedded run(s) complete").await;
     desk.edit("/gateway/tailscale", json!({"resetOnExit": false}));
     desk.line("84", "— already waiting for operations to complete").await;
+    provider.release();
     let ended = loop {
         match client.frame().await {
             Ok(frame) if frame["type"] == "res" => break frame,
