@@ -223,8 +223,7 @@ async fn cases_84_to_86_restarts() {
     desk.settings["gateway"]["auth"] = json!({"mode": "token", "token": TOKEN});
     desk.save(&desk.settings.to_string());
     // 84: a change that needs a restart waits for the run.
-    let params =
-        json!({"message": "HOLD SAY done", "sessionKey": "agent:main:main", "idempotencyKey": "slow"});
+    let params = json!({"message": "HOLD SAY done", "sessionKey": "agent:main:main", "idempotencyKey": "slow"});
     assert_eq!(client.ask("agent", params).await["status"], "accepted");
     desk.edit("/gateway/tailscale", json!({"resetOnExit": true}));
     desk.line("84", "config change requires gateway restart (gateway.tailscale) — deferring until 1 embedded run(s) complete").await;
