@@ -49,10 +49,17 @@ pub async fn dial(target: &Target, own: Option<&Secret>) -> Result<Socket, Clien
     }
     match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
         Ok((socket, _response)) => Ok(socket),
-        Err(tungstenite::Error::Http(response)) => Err(ClientError::Closed {
-            code: 1006,
-            reason: format!("unexpected server response: {}", response.status().as_u16()),
-        }),
+        Err(tungstenite::Error::Http(response)) => {
+            let status = response.status().as_u16();
+            // What a port that speaks TLS says to who does not.
+            let body = response.body().as_deref().filter(|_| status == 400).unwrap_or_default();
+            let text = String::from_utf8_lossy(body);
+            let said = text.lines().next().map(|line| format!(" ({line})")).unwrap_or_default();
+            Err(ClientError::Closed {
+                code: 1006,
+                reason: format!("unexpected server response: {status}{said}"),
+            })
+        }
         Err(tungstenite::Error::Url(err)) => Err(ClientError::Url(err.to_string())),
         Err(err) => {
             tracing::debug!(err = %err, "websocket upgrade");

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -239,14 +239,36 @@ pub async fn accept(
 /// The connection as it is served: encrypted if TLS is on.
 async fn secured(state: &State, stream: TcpStream, turn: Turn) -> Option<Accepted> {
     let Some(tls) = &state.tls else { return Some(Accepted { stream: Box::new(stream), turn }) };
-    match timeout(HEAD_TIMEOUT, tls.acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Accepted { stream: Box::new(stream), turn }),
+    let handshake = async {
+        let mut first = [0];
+        // TLS begins with the byte 22; a letter begins a request in clear.
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+            turn.end();
+            return told_of_tls(stream).await.map(|()| None);
+        }
+        tls.acceptor.accept(stream).await.map(Some)
+    };
+    match timeout(HEAD_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => Some(Accepted { stream: Box::new(stream?), turn }),
         Ok(Err(err)) => {
             tracing::debug!(%err, "TLS handshake failed");
             None
         }
         Err(_elapsed) => None,
     }
+}
+
+/// Answers who speaks plain HTTP to a port that speaks TLS. What was sent is
+/// read first: closing before that would take the answer away again.
+async fn told_of_tls(mut stream: TcpStream) -> io::Result<()> {
+    const ANSWER: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        Content-Length: 55\r\nConnection: close\r\n\r\n\
+        This port speaks TLS: use https:// or wss:// addresses\n";
+    stream.write_all(ANSWER.as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut rest = [0; 4096];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
 }
 
 /// Serves HTTP/1.1 on one connection until it is closed or upgraded.

@@ -1,7 +1,7 @@
 //! The manual pages that packaging asks for: one per group of commands, from the
 //! command tree, and openclaw.json(5), from the table of keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
 
@@ -197,7 +197,7 @@ fn file_page(table: &Table) -> Roff {
     }
     page.control("SH", ["EXAMPLE"]).control("nf", []);
     page.text([roman(EXAMPLE)]).control("fi", []);
-    let mut listing = Listing { table, page, seen: HashMap::new() };
+    let mut listing = Listing { table, page, seen: HashMap::new(), told: BTreeMap::new() };
     for edge in table.root().named() {
         listing.page.control("SH", [edge.key]);
         listing.key(edge.key, table.shape(edge), edge.required);
@@ -212,12 +212,16 @@ const EXAMPLE: &str = "{
   agents: { defaults: { model: \"anthropic/claude-opus-4-6\" } },
 }";
 
-/// Walks the table; a shape that occurs again refers to its first place.
+/// Walks the table; a shape that occurs again refers to its first place, and an
+/// account of a channel to the channel.
 struct Listing<'t> {
     table: &'t Table,
     page: Roff,
     seen: HashMap<*const Shape, String>,
+    told: BTreeMap<String, String>,
 }
+
+const ACCOUNT: &str = ".accounts.*";
 
 impl Listing<'_> {
     fn key(&mut self, path: &str, shape: &Shape, required: bool) {
@@ -229,10 +233,25 @@ impl Listing<'_> {
             words.push("a change needs a restart".to_owned());
         }
         let again = self.seen.get(&std::ptr::from_ref(shape)).cloned();
+        let is_leaf = again.is_some() || self.children(shape).is_empty();
+        if let Some((channel, key)) = path.split_once(&format!("{ACCOUNT}."))
+            && is_leaf
+            && self.told.get(&format!("{channel}.{key}")) == Some(&words.join("; "))
+        {
+            return;
+        }
+        self.told.insert(path.to_owned(), words.join("; "));
+        if let Some(channel) = path.strip_suffix(ACCOUNT) {
+            words.push(self.keys_of_an_account(channel, shape));
+        }
         if let Some(place) = &again {
             words.push(format!("the same keys as {place}"));
         }
-        entry(&mut self.page, vec![bold(path)], words.join("; ") + ".");
+        let text = words.join("; ") + ".";
+        // That there is something below is seen below.
+        if text != "object." || is_leaf || !path.contains('.') {
+            entry(&mut self.page, vec![bold(path)], text);
+        }
         if again.is_some() {
             return;
         }
@@ -242,8 +261,20 @@ impl Listing<'_> {
         self.below(path, shape);
     }
 
+    fn keys_of_an_account(&self, channel: &str, shape: &Shape) -> String {
+        let own: Vec<&str> = self.children(shape).iter().map(|(key, ..)| *key).collect();
+        let beside =
+            self.told.keys().filter_map(|path| path.strip_prefix(channel)?.strip_prefix('.'));
+        let missing: Vec<&str> =
+            beside.filter(|key| !key.contains(['.', '[']) && !own.contains(key)).collect();
+        format!("the keys of {channel} except {}, and those that follow here", missing.join(", "))
+    }
+
     fn below(&mut self, path: &str, shape: &Shape) {
-        for (key, child, required) in self.children(shape) {
+        let mut children = self.children(shape);
+        // An account is told by what the channel was told to have.
+        children.sort_by_key(|(key, ..)| *key == "accounts");
+        for (key, child, required) in children {
             match key {
                 // Alternatives and items are no level of their own.
                 "|" => self.below(path, child),
@@ -347,6 +378,14 @@ mod tests {
         }
         let port = text.split("\\fBgateway.port\\fR\n").nth(1).unwrap();
         assert!(port.lines().next().unwrap().ends_with("a change needs a restart."), "{port}");
+        let account = text.split("\\fBchannels.irc.accounts.*\\fR\n").nth(1).unwrap();
+        let says = "object; the keys of channels.irc except accounts, defaultAccount, and those that follow here.";
+        assert_eq!(account.lines().next().unwrap(), says);
+        assert!(!text.contains("\\fBchannels.irc.accounts.*.nick"), "told twice");
+        assert!(
+            text.contains("\\fBchannels.whatsapp.accounts.*.authDir\\fR"),
+            "of the account alone"
+        );
         for edge in table().root().named() {
             assert_eq!(text.matches(&format!("\\fB{}\\fR\n", edge.key)).count(), 1, "{}", edge.key);
         }
