@@ -12,7 +12,7 @@ import tempfile
 from cases.doctor import USER, outputs, ready, unit_text
 from machine import SOCKET, UNIT, UNITS, case, equal, knock, network, sh
 
-HOSTS = 150
+HOSTS = 200
 # What only an operator writes; each line is found again byte for byte.
 OPERATOR = ("# a remark of mine, ünïcödé", "; another one", "Nice=5", "  LimitNOFILE = 4096  ", "Environment=MINE=\"a b\" OTHER=2",
             "Environment=\"EDITOR=vi -u NONE\"", "After=my-vpn.service", "ExecStartPre=-/bin/sh -c 'echo %n; true'",
