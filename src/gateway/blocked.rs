@@ -3,6 +3,7 @@
 //! start it again for each client that knocks (`docs/adr/003-blocked.md`).
 
 use std::net::TcpListener as StdListener;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,7 +20,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::base::clock::now_ms;
 use crate::base::id;
+use crate::gateway::ws::upgrade;
 use crate::lifecycle::{CancellationToken, Lifecycle};
+use crate::supervise::activation::Unfinished;
+use crate::supervise::tcp;
 
 /// Clients that are told at the same time; further ones wait in the backlog.
 const MAX_CLIENTS: usize = 256;
@@ -38,8 +42,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const RETRY_EVERY: Duration = Duration::from_secs(60);
 
 /// Tells clients the reason until the lifecycle stops.
-pub fn tell(listeners: Vec<TcpListener>, reason: &str, lifecycle: &Lifecycle) {
+pub fn tell(
+    listeners: Vec<TcpListener>,
+    unfinished: Vec<Unfinished>,
+    reason: &str,
+    lifecycle: &Lifecycle,
+) {
     let reason: Arc<str> = Arc::from(reason);
+    // Who was answered by the process before has got its challenge already.
+    for one in unfinished.into_iter().filter(|one| tcp::sent(one.stream.as_fd()) == Some(0)) {
+        let adopted =
+            one.stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(one.stream));
+        let Ok(stream) = adopted else { continue };
+        let reason = Arc::clone(&reason);
+        lifecycle.spawn("blocked client", |stop| tell_one(stream, reason, stop));
+    }
     let places = Arc::new(Semaphore::new(MAX_CLIENTS));
     for listener in listeners {
         let (reason, places) = (Arc::clone(&reason), Arc::clone(&places));
@@ -68,12 +85,16 @@ async fn accept(
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let reason = Arc::clone(&reason);
         lifecycle.spawn("blocked client", |stop| async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = answer(stream, &reason) => {}
-            }
+            tell_one(stream, reason, stop).await;
             drop(place);
         });
+    }
+}
+
+async fn tell_one(stream: TcpStream, reason: Arc<str>, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = answer(stream, &reason) => {}
     }
 }
 
@@ -97,7 +118,7 @@ async fn answer(mut stream: TcpStream, reason: &str) {
         // Nothing readable: close without a word, as any server would.
         return;
     };
-    if wants_websocket(&head) {
+    if upgrade::is_asked_for(&head) {
         answer_websocket(stream, reason).await;
     } else if let Err(err) = answer_http(&mut stream, reason).await {
         tracing::debug!(%err, "a client left before it was told");
@@ -106,13 +127,14 @@ async fn answer(mut stream: TcpStream, reason: &str) {
 
 /// The request head, left in the socket. `None` when it is too long or the
 /// client hangs up.
-async fn peek_head(stream: &TcpStream) -> Option<String> {
+async fn peek_head(stream: &TcpStream) -> Option<Vec<u8>> {
     let mut buffer = vec![0; MAX_HEAD];
     let mut known = 0;
     loop {
         let length = stream.peek(&mut buffer).await.ok().filter(|length| *length > 0)?;
         if buffer[..length].windows(4).any(|window| window == b"\r\n\r\n") {
-            return Some(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            buffer.truncate(length);
+            return Some(buffer);
         }
         if length == MAX_HEAD {
             return None;
@@ -123,13 +145,6 @@ async fn peek_head(stream: &TcpStream) -> Option<String> {
         }
         known = length;
     }
-}
-
-fn wants_websocket(head: &str) -> bool {
-    head.lines().skip(1).filter_map(|line| line.split_once(':')).any(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("upgrade")
-            && value.trim().eq_ignore_ascii_case("websocket")
-    })
 }
 
 async fn answer_http(stream: &mut TcpStream, reason: &str) -> std::io::Result<()> {
@@ -246,7 +261,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let lifecycle = Lifecycle::default();
-        tell(vec![listener], reason, &lifecycle);
+        tell(vec![listener], Vec::new(), reason, &lifecycle);
         (address, lifecycle)
     }
 

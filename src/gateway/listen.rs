@@ -16,16 +16,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use crate::gateway::State;
+use crate::gateway::guarded::{Guard, Guarded, Guards};
 use crate::gateway::http::{Site, probes};
 use crate::gateway::ws::upgrade;
 use crate::gateway::ws::wire::Stream;
 use crate::lifecycle::CancellationToken;
+use crate::supervise::activation::{self, Unfinished};
+use crate::supervise::fd_store::FdStore;
 
 /// How long the head of a request may take, and how long a connection may idle
 /// between two requests.
@@ -144,7 +148,7 @@ pub fn max_connections() -> usize {
 }
 
 /// The turn of a client that was accepted and has no answer yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl Turn {
@@ -162,6 +166,7 @@ impl Turn {
 pub struct Accepted {
     stream: Box<dyn Stream>,
     turn: Turn,
+    guard: Option<Guard>,
 }
 
 impl std::fmt::Debug for Accepted {
@@ -171,26 +176,50 @@ impl std::fmt::Debug for Accepted {
 }
 
 impl Accepted {
+    fn guarded(stream: Guarded, turn: Turn) -> Self {
+        let guard = Some(stream.guard().clone());
+        Self { stream: Box::new(stream), turn, guard }
+    }
+
     /// For a socket that goes on after HTTP.
-    pub fn into_stream(self) -> Box<dyn Stream> {
+    pub fn into_stream(self) -> (Box<dyn Stream>, Option<Guard>) {
         self.turn.end();
-        self.stream
+        (self.stream, self.guard)
+    }
+}
+
+/// What every connection goes through.
+#[derive(Debug)]
+pub struct Door {
+    state: Arc<State>,
+    site: Arc<Site>,
+    places: Arc<Semaphore>,
+    /// Handshakes in TLS cannot be gone through again.
+    guards: Option<Guards>,
+}
+
+impl Door {
+    pub fn new(state: &Arc<State>, site: Arc<Site>) -> Self {
+        Self {
+            state: Arc::clone(state),
+            site,
+            places: Arc::new(Semaphore::new(max_connections())),
+            guards: Guards::from_env(&state.env).filter(|_| state.tls.is_none()),
+        }
     }
 }
 
 /// Accepts connections until `stop`, then closes the listener. Connections in
 /// progress end by themselves when the gateway stops.
-pub async fn accept(
-    state: Arc<State>,
-    listener: TcpListener,
-    site: Arc<Site>,
-    places: Arc<Semaphore>,
-    stop: CancellationToken,
-) {
+pub async fn accept(door: Arc<Door>, listener: TcpListener, stop: CancellationToken) {
+    let listener = match watched(listener) {
+        Ok(listener) => listener,
+        Err(err) => return tracing::error!(%err, "the port cannot be served"),
+    };
     let turns = Arc::new(Semaphore::new(GREETED_AT_ONCE));
     loop {
         let free = async {
-            let place = Arc::clone(&places).acquire_owned().await?;
+            let place = Arc::clone(&door.places).acquire_owned().await?;
             Ok::<_, AcquireError>((place, Arc::clone(&turns).acquire_owned().await?))
         };
         let (place, turn) = tokio::select! {
@@ -202,9 +231,9 @@ pub async fn accept(
         };
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = next_client(&listener, door.guards.as_ref()) => accepted,
         };
-        let (stream, remote) = match accepted {
+        let (stream, remote, guard) = match accepted {
             Ok(accepted) => accepted,
             Err(err) => {
                 tracing::warn!(%err, "connection not accepted");
@@ -215,11 +244,17 @@ pub async fn accept(
         if let Err(err) = stream.set_nodelay(true) {
             tracing::debug!(%err, "TCP_NODELAY not set");
         }
-        let (serving, site) = (Arc::clone(&state), Arc::clone(&site));
-        state.lifecycle.spawn("connection", |stop| async move {
+        let (serving, site) = (Arc::clone(&door.state), Arc::clone(&door.site));
+        door.state.lifecycle.spawn("connection", |stop| async move {
             let served = async {
-                if let Some(stream) = secured(&serving, stream, turn.clone()).await {
-                    serve(serving, stream, remote, site)(stop).await;
+                let accepted = match guard {
+                    Some(guard) => {
+                        Some(Accepted::guarded(Guarded::new(stream, guard), turn.clone()))
+                    }
+                    None => secured(&serving, stream, turn.clone()).await,
+                };
+                if let Some(accepted) = accepted {
+                    serve(serving, accepted, remote, site)(stop).await;
                 }
             };
             let out_of_turn = async {
@@ -236,9 +271,53 @@ pub async fn accept(
     }
 }
 
+#[expect(unsafe_code, reason = "of all descriptors, only owned ones may be watched")]
+fn watched(listener: TcpListener) -> io::Result<AsyncFd<StdListener>> {
+    let listener = listener.into_std()?;
+    // SAFETY: a listener has one descriptor, its own, as long as it lives.
+    Ok(unsafe { AsyncFd::register(listener) }?)
+}
+
+/// Accepts the next client; guards it at once, if it is to be guarded.
+async fn next_client(
+    listener: &AsyncFd<StdListener>,
+    guards: Option<&Guards>,
+) -> io::Result<(TcpStream, SocketAddr, Option<Guard>)> {
+    let prepared = guards.map(Guards::prepare);
+    loop {
+        let mut ready = listener.readable().await?;
+        let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) else { continue };
+        let (stream, remote) = accepted?;
+        let guard = prepared.and_then(|prepared| prepared.begin(&stream));
+        return match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            Ok(stream) => Ok((stream, remote, guard)),
+            Err(err) => {
+                guard.inspect(Guard::end);
+                Err(err)
+            }
+        };
+    }
+}
+
+/// Goes on with a handshake that a killed process left.
+pub fn resume(door: &Door, unfinished: Unfinished) {
+    if let Some(store) = FdStore::from_env(&door.state.env) {
+        // Once only: it may be what killed the process.
+        store.remove(&activation::handshake_name(&unfinished.nonce));
+    }
+    let remote = unfinished.stream.peer_addr();
+    let (Ok(remote), None) = (remote, &door.state.tls) else { return };
+    let Some(resumed) = Guarded::resume(unfinished) else { return };
+    tracing::debug!(%remote, "going on with the handshake of a process that was killed");
+    let (state, site) = (Arc::clone(&door.state), Arc::clone(&door.site));
+    let accepted = Accepted::guarded(resumed, Turn::default());
+    door.state.lifecycle.spawn("connection", serve(state, accepted, remote, site));
+}
+
 /// The connection as it is served: encrypted if TLS is on.
 async fn secured(state: &State, stream: TcpStream, turn: Turn) -> Option<Accepted> {
-    let Some(tls) = &state.tls else { return Some(Accepted { stream: Box::new(stream), turn }) };
+    let plain = |stream: Box<dyn Stream>, turn| Accepted { stream, turn, guard: None };
+    let Some(tls) = &state.tls else { return Some(plain(Box::new(stream), turn)) };
     let handshake = async {
         let mut first = [0];
         // TLS begins with the byte 22; a letter begins a request in clear.
@@ -249,7 +328,7 @@ async fn secured(state: &State, stream: TcpStream, turn: Turn) -> Option<Accepte
         tls.acceptor.accept(stream).await.map(Some)
     };
     match timeout(HEAD_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => Some(Accepted { stream: Box::new(stream?), turn }),
+        Ok(Ok(stream)) => Some(plain(Box::new(stream?), turn)),
         Ok(Err(err)) => {
             tracing::debug!(%err, "TLS handshake failed");
             None

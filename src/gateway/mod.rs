@@ -9,6 +9,7 @@ pub mod boots;
 pub mod cron;
 pub mod events;
 pub mod force;
+pub mod guarded;
 pub mod health;
 pub mod heartbeat;
 pub mod http;
@@ -44,7 +45,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::agents::{Agents, AgentsDeps};
@@ -67,7 +68,7 @@ use crate::profile::paths::Paths;
 use crate::protocol::events::Event;
 use crate::protocol::frame::TICK_INTERVAL_MS;
 use crate::secrets;
-use crate::supervise::activation;
+use crate::supervise::activation::{self, Unfinished};
 use crate::supervise::signals::{Request, Signals};
 
 pub use options::RunOptions;
@@ -94,6 +95,8 @@ pub struct Setup {
     /// Listeners of this process before it started over: used if they are still
     /// what the configuration asks for.
     pub kept: Vec<StdListener>,
+    /// Handshakes that a killed process left.
+    pub unfinished: Vec<Unfinished>,
     /// Why `snapshot` is not what the file says, if it is not.
     pub rejected: Option<Rejected>,
     pub clock: Arc<dyn Clock>,
@@ -103,8 +106,9 @@ impl Setup {
     /// With the host's clock and no inherited listeners.
     pub fn new(snapshot: Snapshot, env: Env, paths: Paths, options: RunOptions) -> Self {
         let clock = Arc::new(SystemClock);
-        let (inherited, kept) = (Vec::new(), Vec::new());
-        Self { snapshot, env, paths, options, inherited, kept, rejected: None, clock }
+        let (inherited, kept, unfinished) = (Vec::new(), Vec::new(), Vec::new());
+        let rejected = None;
+        Self { snapshot, env, paths, options, inherited, kept, unfinished, rejected, clock }
     }
 }
 
@@ -122,6 +126,7 @@ pub struct Gateway {
     activated: bool,
     /// Messages from channels.
     inbound: mpsc::Receiver<Kept>,
+    unfinished: Vec<Unfinished>,
     _lock: InstanceLock,
 }
 
@@ -157,7 +162,8 @@ impl Requests for mpsc::Receiver<Request> {
 
 /// Checks flags and configuration, takes the lock, binds the port, wires the state.
 pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
-    let Setup { snapshot, env, paths, options, inherited, kept, rejected, clock } = setup;
+    let Setup { snapshot, env, paths, options, inherited, kept, unfinished, rejected, clock } =
+        setup;
     let flags = options.flags();
     let mut prepared = Box::pin(secrets::start::check(&flags, snapshot)).await?;
     for line in &prepared.warnings {
@@ -294,6 +300,7 @@ pub async fn build(setup: Setup) -> Result<Gateway, StartError> {
         idle_after,
         activated,
         inbound,
+        unfinished,
         _lock: lock,
     })
 }
@@ -376,12 +383,13 @@ impl Gateway {
             idle_after,
             activated,
             inbound,
+            unfinished,
             _lock,
         } = self;
         let accepting = CancellationToken::new();
         // Clients may wait in the backlog: the first one must not be turned away.
         state.phase.send_replace(Phase::Ready);
-        serve(&state, listeners, &accepting);
+        serve(&state, listeners, unfinished, &accepting);
         routing::start(&state, inbound);
         announce(&addresses, if state.tls.is_some() { "wss" } else { "ws" });
         exposure.begin(&state);
@@ -463,7 +471,12 @@ fn may_restart(state: &State) -> bool {
 }
 
 /// Starts everything that runs while the gateway is up.
-fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &CancellationToken) {
+fn serve(
+    state: &Arc<State>,
+    listeners: Vec<TcpListener>,
+    unfinished: Vec<Unfinished>,
+    accepting: &CancellationToken,
+) {
     let mut changes = state.config.changes();
     let site = http::Site::new(state);
     let (following, settings) = (Arc::clone(state), Arc::clone(&site));
@@ -474,13 +487,13 @@ fn serve(state: &Arc<State>, listeners: Vec<TcpListener>, accepting: &Cancellati
             following.agents.forget_old_settings();
         }
     });
-    let places = Arc::new(Semaphore::new(listen::max_connections()));
+    let door = Arc::new(listen::Door::new(state, site));
+    for one in unfinished {
+        listen::resume(&door, one);
+    }
     for listener in listeners {
-        let (site, places) = (Arc::clone(&site), Arc::clone(&places));
-        let (serving, accepting) = (Arc::clone(state), accepting.clone());
-        state
-            .lifecycle
-            .spawn("listener", |_stop| listen::accept(serving, listener, site, places, accepting));
+        let (door, accepting) = (Arc::clone(&door), accepting.clone());
+        state.lifecycle.spawn("listener", |_stop| listen::accept(door, listener, accepting));
     }
     let beating = Arc::clone(state);
     state.lifecycle.spawn("tick", |stop| async move {

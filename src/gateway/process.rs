@@ -29,6 +29,7 @@ use crate::logging::catalog;
 use crate::profile::env::Env;
 use crate::profile::paths::{DEFAULT_PORT, Paths};
 use crate::store::atomic::{self, Sync};
+use crate::supervise::activation::Unfinished;
 use crate::supervise::host;
 use crate::supervise::notify::{Notifier, watchdog_period};
 use crate::supervise::report::BLOCKED;
@@ -59,6 +60,8 @@ pub struct Process {
     pub options: RunOptions,
     /// Listeners that the service manager passed.
     pub inherited: Vec<StdListener>,
+    /// Handshakes that it stored when a process before was killed.
+    pub unfinished: Vec<Unfinished>,
     /// Arguments with which no start can succeed.
     pub refusal: Option<gate::StartRefusal>,
     /// Listeners of this process before it started over.
@@ -79,7 +82,7 @@ pub enum Ended {
 }
 
 /// Runs until asked to stop, through refused starts if a manager watches.
-pub async fn run(process: Process, first: Snapshot, mut signals: Signals) -> Ended {
+pub async fn run(mut process: Process, first: Snapshot, mut signals: Signals) -> Ended {
     let supervised = gate::is_supervised(&process.env)
         || process.env.get("NOTIFY_SOCKET").is_some()
         || !process.inherited.is_empty();
@@ -105,6 +108,7 @@ pub async fn run(process: Process, first: Snapshot, mut signals: Signals) -> End
                 process.forget_refusal();
                 // It may hold secrets that are replaced while this one serves.
                 drop(snapshot);
+                process.unfinished.clear();
                 return serve(gateway, signals, boot, supervised).await;
             }
             Err(refused) => refused,
@@ -129,7 +133,7 @@ pub async fn run(process: Process, first: Snapshot, mut signals: Signals) -> End
         };
         tracing::error!(lifecycle = catalog::BLOCKED, "{reason}");
         process.remember_refusal(&reason, &snapshot.hash);
-        match wait_for_fix(&process, &mut signals, listeners, &reason, &snapshot).await {
+        match wait_for_fix(&mut process, &mut signals, listeners, &reason, &snapshot).await {
             None => {}
             Some(ended) => return ended,
         }
@@ -174,6 +178,7 @@ impl Process {
         }
         let mut setup = Setup::new(snapshot, env, self.paths.clone(), self.options.clone());
         setup.inherited = clones(&self.inherited);
+        setup.unfinished = self.unfinished.iter().filter_map(|one| one.try_clone().ok()).collect();
         setup.kept = clones(&self.kept);
         setup.rejected = rejected;
         build(setup).await
@@ -315,7 +320,7 @@ fn clones(listeners: &[StdListener]) -> Vec<StdListener> {
 /// Tells clients the reason until there is a point in trying again (`None`) or
 /// the process is asked to end.
 async fn wait_for_fix(
-    process: &Process,
+    process: &mut Process,
     signals: &mut Signals,
     listeners: Vec<TcpListener>,
     reason: &str,
@@ -323,7 +328,7 @@ async fn wait_for_fix(
 ) -> Option<Ended> {
     let lifecycle = Lifecycle::default();
     let address = listeners.first().and_then(|listener| listener.local_addr().ok());
-    blocked::tell(listeners, reason, &lifecycle);
+    blocked::tell(listeners, std::mem::take(&mut process.unfinished), reason, &lifecycle);
     Notifier.ready(&format!("{BLOCKED}{reason}"));
     if let (Some(period), Some(address)) = (watchdog_period(), address) {
         let state = process.paths.state.clone();
@@ -590,7 +595,8 @@ mod tests {
         let paths = Paths::resolve(&env);
         let state = paths.state.clone();
         let (options, inherited, kept) = (RunOptions::default(), Vec::new(), Vec::new());
-        let process = Process { env, paths, options, inherited, kept, refusal: None };
+        let process =
+            Process { env, paths, options, inherited, unfinished: Vec::new(), kept, refusal: None };
         process.remember_refusal("set gateway.mode=local", "abc");
         assert_eq!(last_refusal(&state).as_deref(), Some("set gateway.mode=local"));
         process.forget_refusal();

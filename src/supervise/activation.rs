@@ -6,7 +6,7 @@
 //! manager that passes none leaves the named list empty.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use nix::fcntl::FcntlArg;
 use serde::Serialize;
@@ -34,46 +34,81 @@ pub fn is_activated(env: &Env) -> bool {
     env.get("LISTEN_PID") == Some(own_pid.as_str()) && env.get("LISTEN_FDS").is_some()
 }
 
-/// Returns the inherited TCP listeners, non-blocking; none when there are none.
+/// What the service manager passed.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Non-blocking.
+    pub listeners: Vec<TcpListener>,
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// A connection whose handshake a killed process did not finish.
+#[derive(Debug)]
+pub struct Unfinished {
+    pub stream: TcpStream,
+    /// Of the challenge that the client has got or gets.
+    pub nonce: String,
+}
+
+impl Unfinished {
+    /// A second handle, for one attempt.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { stream: self.stream.try_clone()?, nonce: self.nonce.clone() })
+    }
+}
+
+const HANDSHAKE: &str = "handshake-";
+
+/// What the connection is called while the manager stores it.
+pub fn handshake_name(nonce: &str) -> String {
+    format!("{HANDSHAKE}{nonce}")
+}
+
+/// Returns the inherited TCP sockets; none when there are none.
 ///
 /// `LISTEN_PID` must name this process: a child of an activated service
 /// inherits the variables but not the right to the sockets.
 #[cfg(target_os = "linux")]
-pub fn inherited_listeners(env: &Env) -> Result<Vec<TcpListener>, ActivationError> {
+pub fn inherited(env: &Env) -> Result<Inherited, ActivationError> {
     use libsystemd::activation::{self, IsType as _};
 
     if !is_activated(env) {
-        return Ok(Vec::new());
+        return Ok(Inherited::default());
     }
     let fds = activation::receive_descriptors(false)
         .map_err(|err| ActivationError::Receive(err.to_string()))?;
     let count = fds.len();
-    let listeners = fds
-        .into_iter()
-        .filter(activation::FileDescriptor::is_inet)
-        .enumerate()
-        .map(|(index, fd)| {
-            let listener = adopt(fd);
-            let ready = listener.set_nonblocking(true).and_then(|()| is_listening(&listener));
-            match ready {
-                Ok(()) => Ok(listener),
-                Err(source) => Err(ActivationError::NotListening { index, source }),
-            }
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    if count > 0 && listeners.is_empty() {
+    let mut names = env.get("LISTEN_FDNAMES").unwrap_or_default().split(':');
+    let mut inherited = Inherited::default();
+    for (index, fd) in fds.into_iter().enumerate() {
+        let nonce = names.next().and_then(|name| name.strip_prefix(HANDSHAKE));
+        if !fd.is_inet() {
+            continue;
+        }
+        let socket = adopt(fd);
+        if let Some(nonce) = nonce {
+            let (stream, nonce) = (TcpStream::from(socket), nonce.to_owned());
+            inherited.unfinished.push(Unfinished { stream, nonce });
+            continue;
+        }
+        let listener = TcpListener::from(socket);
+        let ready = listener.set_nonblocking(true).and_then(|()| is_listening(&listener));
+        ready.map_err(|source| ActivationError::NotListening { index, source })?;
+        inherited.listeners.push(listener);
+    }
+    if count > 0 && inherited.listeners.is_empty() {
         return Err(ActivationError::NoTcp { count });
     }
-    Ok(listeners)
+    Ok(inherited)
 }
 
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "adopting descriptors inherited from the service manager")]
-fn adopt(fd: libsystemd::activation::FileDescriptor) -> TcpListener {
+fn adopt(fd: libsystemd::activation::FileDescriptor) -> std::os::fd::OwnedFd {
     use std::os::fd::{FromRawFd as _, IntoRawFd as _};
     // SAFETY: the manager passed this descriptor to this process alone, and
     // `into_raw_fd` gives up the only handle to it.
-    unsafe { TcpListener::from_raw_fd(fd.into_raw_fd()) }
+    unsafe { std::os::fd::OwnedFd::from_raw_fd(fd.into_raw_fd()) }
 }
 
 #[cfg(target_os = "linux")]
@@ -90,9 +125,9 @@ fn is_listening(listener: &TcpListener) -> io::Result<()> {
 
 /// Returns the listeners that launchd opened under the name `gateway`.
 #[cfg(target_os = "macos")]
-pub fn inherited_listeners(env: &Env) -> Result<Vec<TcpListener>, ActivationError> {
+pub fn inherited(env: &Env) -> Result<Inherited, ActivationError> {
     if env.get("OPENCLAW_LAUNCHD_LABEL").is_none() && env.get("XPC_SERVICE_NAME").is_none() {
-        return Ok(Vec::new());
+        return Ok(Inherited::default());
     }
     let listeners = crate::supervise::launchd::activate::listeners("gateway")
         .map_err(|err| ActivationError::Receive(err.to_string()))?;
@@ -101,13 +136,13 @@ pub fn inherited_listeners(env: &Env) -> Result<Vec<TcpListener>, ActivationErro
             .set_nonblocking(true)
             .map_err(|source| ActivationError::NotListening { index, source })?;
     }
-    Ok(listeners)
+    Ok(Inherited { listeners, unfinished: Vec::new() })
 }
 
 /// Other systems hand over nothing.
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-pub fn inherited_listeners(_env: &Env) -> Result<Vec<TcpListener>, ActivationError> {
-    Ok(Vec::new())
+pub fn inherited(_env: &Env) -> Result<Inherited, ActivationError> {
+    Ok(Inherited::default())
 }
 
 /// The name under which a process hands its listeners to itself.
@@ -187,8 +222,8 @@ mod tests {
             [("LISTEN_PID", "1"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "gateway:gateway")]
                 .into_iter()
                 .collect();
-        assert!(inherited_listeners(&env).unwrap().is_empty());
-        assert!(inherited_listeners(&Env::default()).unwrap().is_empty());
+        assert!(inherited(&env).unwrap().listeners.is_empty());
+        assert!(inherited(&Env::default()).unwrap().listeners.is_empty());
     }
 
     #[test]

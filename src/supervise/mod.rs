@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod addresses;
 pub mod audit;
+pub mod fd_store;
 pub mod footprint;
 pub mod host;
 pub mod launchd;
@@ -18,4 +19,5 @@ pub mod runner;
 pub mod signals;
 pub mod spec;
 pub mod systemd;
+pub mod tcp;
 pub mod watchdog;

@@ -24,6 +24,7 @@ import os
 import pathlib
 import shlex
 import socket
+import struct
 import subprocess
 import time
 
@@ -139,13 +140,23 @@ def knock(timeout=PATIENCE, port=PORT, host="127.0.0.1"):
         return got
 
 
+def sign_in():
+    """A `connect` with the gateway's secret, as a frame (masked with zeros)."""
+    token = json.loads(sh(f"cat {CONFIG}"))["gateway"]["auth"]["token"]
+    params = {"minProtocol": 3, "maxProtocol": 4, "auth": {"token": token},
+              "client": {"id": "cli", "version": "1", "platform": "linux", "mode": "cli"}}
+    text = json.dumps({"type": "req", "id": "1", "method": "connect", "params": params}).encode()
+    return struct.pack("!BBHI", 0x81, 0xfe, len(text), 0) + text
+
+
 class Knocks:
-    """WebSocket handshakes at a steady rate, each from one of 200 addresses."""
+    """WebSocket handshakes at a steady rate, each from one of 200 addresses. One in ten
+    signs in as well; a debug build on a busy host could not keep up with more."""
 
     def __init__(self, port=PORT, rate=200):
-        self.port, self.rate = port, rate
+        self.port, self.rate, self.sign_in = port, rate, sign_in()
         self.ok = self.refused = self.told = self.waiting = 0
-        self.losses, self.worst, self.slowest = [], [], 0.0
+        self.losses, self.worst, self.slowest = 0, [], 0.0
 
     def beside(self, script, count, root=False):
         """Knocks while the script runs in the machine, `count` times at least; what the script said."""
@@ -155,20 +166,11 @@ class Knocks:
                 self.run(lambda n: n < count or process.poll() is None)
             return process.communicate(timeout=600)[0].split()
 
-    def verdict(self, kills):
-        """Nothing was refused, and nothing lost but what was being answered at one of the `kills`.
-
-        A process that is killed takes with it what it has accepted and not answered
-        yet (docs/adr/007-killed-handshakes.md); that is all, and no more than it
-        accepts at once (src/gateway/listen.rs).
-        """
-        greeted_at_once = 4
-        since = sorted(min((at - float(kill) for kill in kills), key=abs) for at in self.losses) if kills else self.losses
-        cut = [distance for distance in since if -0.1 < distance < 2]
-        if self.refused or len(since) != len(cut) or len(cut) > greeted_at_once * len(kills):
-            distances = ", ".join(f"{distance:+.2f}" for distance in since)
-            raise AssertionError(f"{self}; seconds from a kill: {distances}; for example {self.worst[:3]}")
-        return f"{self} ({len(cut)} of them answered just when the process was killed)"
+    def verdict(self):
+        """Nothing was refused and nothing lost, at whatever moment the process was restarted or killed."""
+        if self.refused or self.losses:
+            raise AssertionError(f"{self}; for example {self.worst[:3]}")
+        return str(self)
 
     def run(self, more):
         """Knocks while `more(how many so far)`; to be called in the machine's network."""
@@ -205,22 +207,25 @@ class Knocks:
                          f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
             got = b""
             # Accepted in the last moment of a process: told to come again.
-            while b"connect.challenge" not in got and b"service restart" not in got:
-                more = await asyncio.wait_for(reader.read(4096), PATIENCE)
-                if not more:
-                    raise ConnectionError(f"closed after {got[:80]!r}")
-                got += more
+            stages = [(b"connect.challenge", self.sign_in), (b"hello-ok", b"")] if n % 10 == 0 else [(b"connect.challenge", b"")]
+            for awaited, answer in stages:
+                while awaited not in got and b"service restart" not in got:
+                    more = await asyncio.wait_for(reader.read(4096), PATIENCE)
+                    if not more:
+                        raise ConnectionError(f"closed after {got[:400]!r}")
+                    got += more
+                writer.write(answer)
             self.ok += 1
             self.told += b"service restart" in got
         except (OSError, asyncio.TimeoutError) as err:
-            self.losses.append(time.time())
+            self.losses += 1
             self.worst.append(repr(err))
         finally:
             writer.close()
             self.slowest = max(self.slowest, time.monotonic() - began)
 
     def __str__(self):
-        return (f"{self.ok} handshakes, {self.refused} refused, {len(self.losses)} lost, {self.told} told to come again,"
+        return (f"{self.ok} handshakes, {self.refused} refused, {self.losses} lost, {self.told} told to come again,"
                 f" slowest {self.slowest:.1f} s")
 
 

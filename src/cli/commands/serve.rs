@@ -14,7 +14,7 @@ use crate::gateway::RunOptions;
 use crate::gateway::process::{self, Ended, Process};
 use crate::lifecycle::child;
 use crate::logging::{self, Redaction};
-use crate::supervise::activation;
+use crate::supervise::activation::{self, Inherited};
 use crate::supervise::signals::Signals;
 use crate::supervise::spec::IDLE_STATUS;
 
@@ -68,11 +68,15 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
             context.ui.err(&format!("{line}\n"));
         }
     }
-    let passed = activation::inherited_listeners(&context.env)
+    let passed = activation::inherited(&context.env)
         // They will be as unusable the next time.
         .map_err(|err| Failure::with_code(err.to_string(), 78))?;
-    let (inherited, kept) =
-        if activation::is_own(&context.env) { (Vec::new(), passed) } else { (passed, Vec::new()) };
+    let Inherited { listeners, unfinished } = passed;
+    let (inherited, kept) = if activation::is_own(&context.env) {
+        (Vec::new(), listeners)
+    } else {
+        (listeners, Vec::new())
+    };
     // Its own: what the context holds would outlive the secrets in it.
     let snapshot = crate::config::load::read(&context.paths, &context.env);
     without_core_dumps();
@@ -97,6 +101,7 @@ fn serve(context: &Context, options: RunOptions, refusal: Option<StartRefusal>) 
         paths: context.paths.clone(),
         options,
         inherited,
+        unfinished,
         kept,
         refusal,
     };

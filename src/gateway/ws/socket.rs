@@ -16,6 +16,7 @@ use crate::base::{VERSION, id};
 use crate::gateway::State;
 use crate::gateway::auth::{Settings, tailscale};
 use crate::gateway::events::Connection;
+use crate::gateway::guarded::Guard;
 use crate::gateway::limits::PreauthSlot;
 use crate::gateway::nodes::arrival;
 use crate::gateway::rpc::params::Desk;
@@ -98,10 +99,13 @@ async fn greet(
     outbox: &Arc<Outbox>,
     conn_id: &str,
 ) -> Result<Arc<Caller>, Ended> {
-    let nonce = id::uuid();
+    let nonce = wire.guard().map_or_else(id::uuid, |guard| guard.nonce().to_owned());
     let challenge = json!({"nonce": nonce, "ts": state.clock.now_ms()});
     outbox.push_text(EventText::new("connect.challenge", &challenge, None).with_seq(None));
     let text = first_message(wire, outbox).await?;
+    if wire.guard().is_some_and(Guard::was_further) {
+        return Err(Ended::Gone("answered by a process that was killed".to_owned()));
+    }
     let admitted = match Hello::read(&text) {
         Ok(hello) => decide(state, hello, peer, nonce).await,
         Err(rejection) => Err(rejection),

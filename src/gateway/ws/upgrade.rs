@@ -30,6 +30,15 @@ pub fn is_wanted<B>(request: &Request<B>) -> bool {
             .is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
 }
 
+/// Whether the head of a request, or its beginning, asks for one.
+pub fn is_asked_for(head: &[u8]) -> bool {
+    head.split(|byte| *byte == b'\n').skip(1).any(|line| {
+        let mut parts = line.splitn(2, |byte| *byte == b':').map(<[u8]>::trim_ascii);
+        parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"upgrade"))
+            && parts.next().is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+    })
+}
+
 /// Answers an upgrade request and, if it is granted, serves the socket.
 pub fn answer(
     state: &Arc<State>,
@@ -81,8 +90,11 @@ pub fn answer(
             }
         };
         let wire = match upgraded.downcast::<TokioIo<Accepted>>() {
-            Ok(parts) => Wire::new(parts.io.into_inner().into_stream(), parts.read_buf.to_vec()),
-            Err(upgraded) => Wire::new(Box::new(TokioIo::new(upgraded)), Vec::new()),
+            Ok(parts) => {
+                let (stream, guard) = parts.io.into_inner().into_stream();
+                Wire::new(stream, parts.read_buf.to_vec(), guard)
+            }
+            Err(upgraded) => Wire::new(Box::new(TokioIo::new(upgraded)), Vec::new(), None),
         };
         socket::serve(serving, wire, peer, slot, stop).await;
     });

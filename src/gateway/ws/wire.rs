@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::gateway::guarded::Guard;
 use crate::gateway::ws::Outbox;
 use crate::gateway::ws::outbox::Item;
 use crate::protocol::frame::{self, EventText, MAX_PAYLOAD, MAX_PREAUTH_PAYLOAD};
@@ -47,6 +48,8 @@ pub struct Wire {
     batch: VecDeque<OutFrame>,
     /// A close frame of ours was handed to the kernel.
     closed: bool,
+    /// Until `hello-ok` is written.
+    guard: Option<Guard>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -142,7 +145,7 @@ impl Inbox {
 
 impl Wire {
     /// Takes over an upgraded connection; `leftover` was read past the upgrade.
-    pub fn new(io: Box<dyn Stream>, leftover: Vec<u8>) -> Self {
+    pub fn new(io: Box<dyn Stream>, leftover: Vec<u8>, guard: Option<Guard>) -> Self {
         Self {
             io,
             reader: None,
@@ -151,7 +154,13 @@ impl Wire {
             control: Vec::new(),
             batch: VecDeque::new(),
             closed: false,
+            guard,
         }
+    }
+
+    /// What guards the handshake, if anything does.
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
     }
 
     /// Lifts the message limit of clients that have not authenticated.
@@ -170,6 +179,12 @@ impl Wire {
         outbox.register(cx.waker());
         loop {
             let written = self.poll_write_out(cx, outbox);
+            if self.limit == MAX_PAYLOAD
+                && matches!(written, Poll::Ready(Ok(())))
+                && let Some(guard) = self.guard.take()
+            {
+                guard.end();
+            }
             let read = may_read();
             match written {
                 Poll::Ready(Ok(())) if self.closed => return Poll::Ready(Turn::CloseSent),
@@ -490,7 +505,7 @@ mod tests {
         let sent = [masked("who I am"), masked("first"), masked("second")].concat();
         for cut in 0..sent.len() {
             let (mut client, server) = tokio::io::duplex(4096);
-            let mut wire = Wire::new(Box::new(server), sent[..cut].to_vec());
+            let mut wire = Wire::new(Box::new(server), sent[..cut].to_vec(), None);
             tokio::io::AsyncWriteExt::write_all(&mut client, &sent[cut..]).await.unwrap();
             let outbox = Outbox::default();
             for expected in ["who I am", "first", "second"] {

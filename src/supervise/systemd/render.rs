@@ -1,5 +1,6 @@
 //! Renders a [`ServiceSpec`] as its two units. The only writer of unit text.
 
+use crate::supervise::fd_store;
 use crate::supervise::spec::{Hardening, STOP_TIMEOUT_SECS, Scope, ServiceSpec, WATCHDOG_SECS};
 use crate::supervise::systemd::unit::Unit;
 use crate::supervise::systemd::words::{self, Use};
@@ -26,6 +27,9 @@ pub fn socket(spec: &ServiceSpec) -> Unit {
     unit.push("Socket", "FileDescriptorName", "gateway");
     unit.push("Socket", "NoDelay", "true");
     unit.push("Socket", "Backlog", "1024");
+    // The process gets a client when its request is there, and can tell a
+    // handshake that is to be guarded from all others.
+    unit.push("Socket", "DeferAcceptSec", "1");
     unit.push("Install", "WantedBy", "sockets.target");
     unit
 }
@@ -58,6 +62,7 @@ pub fn service(spec: &ServiceSpec, values: Values) -> Unit {
     }
     set("TimeoutStopSec", STOP_TIMEOUT_SECS.to_string());
     set("WatchdogSec", WATCHDOG_SECS.to_string());
+    set("FileDescriptorStoreMax", fd_store::CAPACITY.to_owned());
     for (key, value) in confinement(spec) {
         set(key, value);
     }
@@ -69,6 +74,7 @@ pub fn service(spec: &ServiceSpec, values: Values) -> Unit {
         };
         set("Environment", word);
     }
+    set("Environment", format!("{}={}", fd_store::VARIABLE, fd_store::CAPACITY));
     unit.push("Install", "WantedBy", spec.wanted_by);
     unit.push("Install", "Also", socket);
     unit
@@ -249,7 +255,9 @@ mod tests {
         let mut argv = vec![spec.program.clone()];
         argv.extend(spec.args.clone());
         assert_eq!(unit.exec_start(&none).unwrap(), argv);
-        assert_eq!(unit.environment(&none), spec.env);
+        let mut env = spec.env.clone();
+        env.push((fd_store::VARIABLE.to_owned(), fd_store::CAPACITY.to_owned()));
+        assert_eq!(unit.environment(&none), env);
     }
 
     #[test]

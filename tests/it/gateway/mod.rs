@@ -4,6 +4,7 @@ mod approvals;
 mod conversation;
 mod flags;
 mod handshake;
+mod killed;
 mod proof;
 mod refusals;
 mod reload;
