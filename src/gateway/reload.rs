@@ -19,9 +19,11 @@ use crate::config::gate::{self, Flags, Serving, StartRefusal};
 use crate::config::reload::plan::{self, Step};
 use crate::config::reload::watch::Watch;
 use crate::config::{Config, Rejected, Snapshot, last_good, load, redact, standing};
+use crate::gateway::rpc::tools;
 use crate::gateway::{State, auth, restart, routing};
 use crate::lifecycle::CancellationToken;
 use crate::logging;
+use crate::protocol::events::Event;
 use crate::secrets::{self, SecretError};
 use crate::supervise::activation;
 use crate::supervise::notify::Notifier;
@@ -235,6 +237,7 @@ impl Turn<'_> {
     async fn take(mut self, restart_delay: Duration, insists: Insists) -> Outcome {
         let state = self.state;
         let number = state.reloader.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let before = state.config.load();
         let mut outcome = Box::pin(look(state, &mut self.seen, restart_delay)).await;
         if outcome == Outcome::Ignored && insists == Insists::Yes {
             outcome = match prepare(state, &self.seen).await {
@@ -246,6 +249,7 @@ impl Turn<'_> {
             };
         }
         keep(state, number).await;
+        tell_of_models(state, before).await;
         state.reloader.looked.send_replace((number, outcome.clone()));
         outcome
     }
@@ -352,6 +356,7 @@ pub async fn resolve_again(state: &Arc<State>) -> Result<usize, SecretError> {
             }
             routing::apply(state);
             drop(turn);
+            tell_of_models(state, current).await;
             recovered(state);
             Ok(warnings)
         }
@@ -360,6 +365,21 @@ pub async fn resolve_again(state: &Arc<State>) -> Result<usize, SecretError> {
             degraded(state, &ReloadError::Secret(err.clone()));
             Err(err)
         }
+    }
+}
+
+/// Tells those who show a choice of models that there is another one now.
+async fn tell_of_models(state: &Arc<State>, before: Arc<Snapshot>) {
+    let now = state.config.load();
+    let event = Event::ChatMetadataChanged;
+    if Arc::ptr_eq(&before, &now) || !state.bus.has_audience(event) {
+        return;
+    }
+    let looking = Arc::clone(state);
+    let rows = move |snapshot: &Snapshot| tools::model_rows(&looking, snapshot);
+    let differ = tokio::task::spawn_blocking(move || rows(&before) != rows(&now));
+    if differ.await.unwrap_or(false) {
+        state.bus.broadcast(event, &json!({}));
     }
 }
 

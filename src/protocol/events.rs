@@ -1,6 +1,6 @@
 //! Event names, who may receive them and which may be dropped for a slow peer.
 
-use crate::protocol::scope::Scope;
+use crate::protocol::scope::{Role, Scope, Scopes};
 
 /// An event of the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,11 +28,23 @@ pub enum Event {
     ExecApprovalResolved,
     PluginApprovalRequested,
     PluginApprovalResolved,
-    UpdateAvailable,
+    /// Of protocol 4.
+    Task,
+    /// Of protocol 4.
+    ChatMetadataChanged,
 }
 
 /// Names as `hello-ok.features.events` lists them. Part of the wire contract.
-pub const ADVERTISED: [&str; 24] = [
+///
+/// The Node gateway's list also has `update.available`; it never comes here,
+/// where the package manager knows about new versions.
+pub fn advertised(protocol: u64) -> &'static [&'static str] {
+    if protocol >= 4 { &ADVERTISED } else { &ADVERTISED[..OF_PROTOCOL_3] }
+}
+
+const OF_PROTOCOL_3: usize = 23;
+
+const ADVERTISED: [&str; 25] = [
     "connect.challenge",
     "agent",
     "chat",
@@ -56,7 +68,8 @@ pub const ADVERTISED: [&str; 24] = [
     "exec.approval.resolved",
     "plugin.approval.requested",
     "plugin.approval.resolved",
-    "update.available",
+    "task",
+    "chat.metadata.changed",
 ];
 
 impl Event {
@@ -85,7 +98,8 @@ impl Event {
             Self::ExecApprovalResolved => "exec.approval.resolved",
             Self::PluginApprovalRequested => "plugin.approval.requested",
             Self::PluginApprovalResolved => "plugin.approval.resolved",
-            Self::UpdateAvailable => "update.available",
+            Self::Task => "task",
+            Self::ChatMetadataChanged => "chat.metadata.changed",
         }
     }
 
@@ -106,9 +120,27 @@ impl Event {
             | Self::SessionTool
             | Self::Agent
             | Self::Chat
-            | Self::ChatSideResult => Some(Scope::Read),
+            | Self::ChatSideResult
+            | Self::Task
+            | Self::ChatMetadataChanged => Some(Scope::Read),
             _ => None,
         }
+    }
+
+    /// Whether a peer may hear it. Protocol 4 shows operators without the scope
+    /// to read less than protocol 3 did.
+    pub fn may_be_heard(self, role: Role, scopes: &Scopes, protocol: u64) -> bool {
+        let newer = protocol >= 4;
+        if matches!(self, Self::Task | Self::ChatMetadataChanged) && !newer {
+            return false;
+        }
+        let read =
+            matches!(self, Self::Presence | Self::Cron | Self::VoicewakeChanged | Self::TalkMode);
+        let gate = match self.gate() {
+            None if newer && read && role == Role::Operator => Some(Scope::Read),
+            gate => gate,
+        };
+        gate.is_none_or(|scope| role == Role::Operator && scopes.allow(scope))
     }
 
     /// Whether a slow peer may miss it; any other event closes a slow peer.
@@ -124,6 +156,8 @@ impl Event {
                 | Self::SessionTool
                 | Self::TalkMode
                 | Self::VoicewakeChanged
+                | Self::Task
+                | Self::ChatMetadataChanged
         ) || matches!(self.gate(), Some(Scope::Approvals | Scope::Pairing))
     }
 }
@@ -131,6 +165,22 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operator_without_scopes_sees_less_in_protocol_four() {
+        let (bare, reader) = (Scopes::default(), Scopes::new(vec!["operator.read".to_owned()]));
+        let hears = |event: Event, scopes: &Scopes, protocol: u64| {
+            event.may_be_heard(Role::Operator, scopes, protocol)
+        };
+        assert!(hears(Event::Presence, &bare, 3) && !hears(Event::Presence, &bare, 4));
+        assert!(hears(Event::Cron, &reader, 4) && hears(Event::Shutdown, &bare, 4));
+        assert!(hears(Event::Task, &reader, 4) && !hears(Event::Task, &reader, 3));
+        assert!(!hears(Event::Task, &bare, 4) && !hears(Event::Chat, &bare, 3));
+        let node = |event: Event| event.may_be_heard(Role::Node, &bare, 4);
+        assert!(node(Event::VoicewakeChanged) && !node(Event::Task));
+        assert!(!advertised(3).contains(&"task") && advertised(4).contains(&"task"));
+        assert!(advertised(3).ends_with(&["plugin.approval.resolved"]));
+    }
 
     #[test]
     fn what_must_not_be_lost_is_not_droppable() {

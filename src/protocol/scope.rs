@@ -143,6 +143,9 @@ pub fn required(method: &str) -> Scope {
         | "agents.list"
         | "agent.identity.get"
         | "skills.status"
+        | "hooks.status"
+        | "tasks.list"
+        | "tasks.get"
         | "voicewake.get"
         | "sessions.list"
         | "sessions.get"
@@ -197,6 +200,7 @@ pub fn required(method: &str) -> Scope {
         | "sessions.steer"
         | "sessions.abort"
         | "push.test"
+        | "tasks.cancel"
         | "node.pending.enqueue" => Scope::Write,
         "exec.approval.request"
         | "exec.approval.list"

@@ -37,6 +37,8 @@ pub enum Shape {
         min: usize,
         max: usize,
     },
+    /// A shape that others use as well.
+    As(&'static Shape),
     /// An object with free keys and uniform values.
     Map(&'static Shape),
     /// A closed object.
@@ -147,6 +149,7 @@ impl Shape {
                 found.expect(value.is_boolean(), "must be boolean");
                 found.expect(value == &Value::Bool(false), "must be equal to constant");
             }
+            Self::As(shape) => shape.visit(value, found),
             Self::AnyOf(shapes) => {
                 if !shapes.iter().any(|shape| shape.fits(value)) {
                     for shape in *shapes {

@@ -90,6 +90,13 @@ def run(report, title, cli, start):
         check(answer["payload"]["stdout"] == "hello from the node\n", f"payload {answer['payload']}")
         check(answer["payload"]["exitCode"] == 0, f"payload {answer['payload']}")
 
+    def standing_answers():
+        before = cli.json("approvals", "get", "--node", NAME, "--json")
+        check(before["file"]["defaults"]["security"] == "full", f"file {before['file']}")
+        after = cli.json("approvals", "allowlist", "add", "--node", NAME, "--agent", "*", "/usr/bin/uname", "--json")
+        patterns = [entry["pattern"] for entry in after["file"]["agents"]["*"]["allowlist"]]
+        check(patterns == ["/usr/bin/uname"] and after["hash"] != before["hash"], f"file {after['file']}")
+
     def refused():
         try:
             cli.run("nodes", "invoke", "--node", NAME, "--command", "camera.snap", "--json")
@@ -112,6 +119,7 @@ def run(report, title, cli, start):
             "is described": described,
             "is asked for programs": asked,
             "runs a command": runs,
+            "its standing approvals are read and changed": standing_answers,
             "is not asked for what it lacks": refused,
             "is revoked and removed": revoked,
         }.items():

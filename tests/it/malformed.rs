@@ -195,8 +195,10 @@ async fn over_signed_in_sockets(port: u16, seed: u64, count: usize) -> Outcomes 
     let (frames, mut dice, mut outcomes) = (recorded_frames(), Dice(seed), Outcomes::default());
     let key = SigningKey::from_bytes(&[7; 32]);
     let mut left = count;
+    let mut protocols = [3, 4].into_iter().cycle();
     while left > 0 {
-        let mut socket = Socket::connect(port, &key).await;
+        let protocol = protocols.next().unwrap();
+        let mut socket = Socket::connect_speaking(protocol, port, &key).await;
         for number in 0..PER_SOCKET.min(left) {
             left -= 1;
             let bytes = damaged_frame(&frames, &mut dice);
@@ -247,13 +249,21 @@ fn kind_of(frame: &Value) -> String {
     format!("error {code}")
 }
 
+fn in_protocol_four(mut connect: Value) -> Value {
+    connect["params"]["minProtocol"] = json!(4);
+    connect["params"]["maxProtocol"] = json!(4);
+    connect
+}
+
 /// Sends one damaged frame as the first of a socket.
 async fn before_signing_in(port: u16, seed: u64, count: usize) -> Outcomes {
     let mut dice = Dice(seed);
     let mut outcomes = Outcomes::default();
     let frames = recorded_frames();
-    let connects: Vec<_> =
+    let mut connects: Vec<_> =
         frames.iter().filter(|frame| frame["method"] == "connect").cloned().collect();
+    let newer: Vec<_> = connects.iter().cloned().map(in_protocol_four).collect();
+    connects.extend(newer);
     for number in 0..count {
         let of = if number % 4 == 0 { &frames } else { &connects };
         let bytes = damaged_frame(of, &mut dice);

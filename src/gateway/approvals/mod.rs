@@ -51,17 +51,30 @@ pub enum Outcome {
     Closed(Option<Decision>),
 }
 
+/// Who put a question.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asker {
+    pub device: Option<String>,
+    pub conn: String,
+}
+
 /// One question.
 #[derive(Debug, Clone)]
 pub struct Ticket {
     pub id: String,
     pub request: Value,
+    pub asker: Asker,
     pub created_at_ms: u64,
     pub expires_at_ms: u64,
     outcome: watch::Receiver<Outcome>,
 }
 
 impl Ticket {
+    /// What has become of the question by now.
+    pub fn outcome(&self) -> Outcome {
+        *self.outcome.borrow()
+    }
+
     /// Waits until the question is closed.
     pub async fn decision(&mut self) -> Option<Decision> {
         match self.outcome.wait_for(|outcome| *outcome != Outcome::Open).await.as_deref() {
@@ -125,6 +138,8 @@ struct Slot {
     ticket: Ticket,
     sender: watch::Sender<Outcome>,
     closed_at: Option<u64>,
+    /// Whether something was run on the strength of the answer.
+    spent: bool,
 }
 
 impl Desk {
@@ -133,6 +148,7 @@ impl Desk {
         &self,
         id: String,
         request: Value,
+        asker: Asker,
         timeout_ms: u64,
         now: u64,
     ) -> Result<Ticket, DeskError> {
@@ -145,8 +161,10 @@ impl Desk {
         }
         let (sender, outcome) = watch::channel(Outcome::Open);
         let expires_at_ms = now.saturating_add(timeout_ms);
-        let ticket = Ticket { id: id.clone(), request, created_at_ms: now, expires_at_ms, outcome };
-        slots.insert(id, Slot { ticket: ticket.clone(), sender, closed_at: None });
+        let id_of = id.clone();
+        let ticket =
+            Ticket { id: id_of, request, asker, created_at_ms: now, expires_at_ms, outcome };
+        slots.insert(id, Slot { ticket: ticket.clone(), sender, closed_at: None, spent: false });
         Ok(ticket)
     }
 
@@ -197,6 +215,15 @@ impl Desk {
         true
     }
 
+    /// Uses up the answer to a question; `false` when that has been done.
+    pub fn spend(&self, id: &str, now: u64) -> bool {
+        let mut slots = self.lock(now);
+        let Some(slot) = slots.get_mut(id).filter(|slot| slot.closed_at.is_some()) else {
+            return false;
+        };
+        !std::mem::replace(&mut slot.spent, true)
+    }
+
     fn lock(&self, now: u64) -> std::sync::MutexGuard<'_, HashMap<String, Slot>> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|_, slot| {
@@ -213,12 +240,13 @@ mod tests {
     #[tokio::test]
     async fn a_decision_wakes_all_who_wait_and_lingers() {
         let desk = Desk::default();
-        let mut ticket = desk.open("abc1".into(), json!({}), 100, 0).unwrap();
+        let mut ticket = desk.open("abc1".into(), json!({}), Asker::default(), 100, 0).unwrap();
         let mut other = desk.get("abc1", 1).unwrap();
         assert!(desk.close("abc1", Some(Decision::AllowOnce), 2));
         assert_eq!(ticket.decision().await, Some(Decision::AllowOnce));
         assert_eq!(other.decision().await, Some(Decision::AllowOnce));
         assert!(!desk.close("abc1", Some(Decision::Deny), 3));
+        assert!(desk.spend("abc1", 3) && !desk.spend("abc1", 3), "an answer serves once");
         assert_eq!(desk.find("abc1", 3).unwrap_err(), DeskError::Unknown);
         assert!(desk.get("abc1", LINGER_MS).is_some());
         assert!(desk.get("abc1", LINGER_MS + 3).is_none());
@@ -227,14 +255,17 @@ mod tests {
     #[test]
     fn a_prefix_must_be_unambiguous() {
         let desk = Desk::default();
-        desk.open("abc1".into(), json!({}), 100, 0).unwrap();
+        desk.open("abc1".into(), json!({}), Asker::default(), 100, 0).unwrap();
         assert_eq!(desk.find("ab", 1).unwrap().id, "abc1");
-        desk.open("abd2".into(), json!({}), 100, 1).unwrap();
+        desk.open("abd2".into(), json!({}), Asker::default(), 100, 1).unwrap();
         let ids: Vec<String> = desk.waiting(1).into_iter().map(|ticket| ticket.id).collect();
         assert_eq!(ids, ["abc1", "abd2"]);
         let expected = DeskError::Ambiguous(vec!["abc1".into(), "abd2".into()]);
         assert_eq!(desk.find("ab", 1).unwrap_err(), expected);
         assert_eq!(desk.find("abc1", 1).unwrap().id, "abc1");
-        assert_eq!(desk.open("abc1".into(), json!({}), 100, 1).unwrap_err(), DeskError::Taken);
+        assert_eq!(
+            desk.open("abc1".into(), json!({}), Asker::default(), 100, 1).unwrap_err(),
+            DeskError::Taken
+        );
     }
 }

@@ -43,9 +43,8 @@ impl Connection {
     }
 
     fn may_hear(&self, event: Event) -> bool {
-        event.gate().is_none_or(|scope| {
-            self.caller.role == Role::Operator && self.caller.scopes.allow(scope)
-        })
+        let caller = &self.caller;
+        event.may_be_heard(caller.role, &caller.scopes, caller.protocol)
     }
 
     fn follows(&self, session_key: &str) -> bool {
@@ -55,6 +54,10 @@ impl Connection {
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .contains(session_key)
+    }
+
+    fn is_node_showing(&self, session_key: &str) -> bool {
+        self.caller.role == Role::Node && self.follows(session_key)
     }
 
     fn numbering(&self) -> Numbering {
@@ -159,6 +162,25 @@ impl Bus {
         self.target(event, payload, |connection| connection.sessions.load(Ordering::Relaxed));
     }
 
+    /// Sends what happens in a session to the nodes that show it.
+    pub fn send_to_nodes(&self, session_key: &str, event: Event, payload: &impl Serialize) {
+        let shows = |connection: &Connection| connection.is_node_showing(session_key);
+        let shown = self.select_connections(shows);
+        if shown.is_empty() {
+            return;
+        }
+        let text = Arc::new(EventText::new(event.name(), payload, None));
+        for connection in &shown {
+            connection.outbox.push_event(event, &text, Numbering::Uncounted, event.droppable());
+        }
+        self.tell(event, shown.len(), payload);
+    }
+
+    /// Whether a node shows this session.
+    pub fn is_on_a_node(&self, session_key: &str) -> bool {
+        self.read().values().any(|connection| connection.is_node_showing(session_key))
+    }
+
     /// Whether anyone would hear `event`.
     pub fn has_audience(&self, event: Event) -> bool {
         self.read().values().any(|connection| connection.may_hear(event))
@@ -201,8 +223,11 @@ impl Bus {
 
     /// Every socket that `wanted` picks.
     pub fn select(&self, wanted: impl Fn(&Caller) -> bool) -> Vec<Arc<Connection>> {
-        let connections = self.read();
-        connections.values().filter(|connection| wanted(&connection.caller)).cloned().collect()
+        self.select_connections(|connection| wanted(&connection.caller))
+    }
+
+    fn select_connections(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Arc<Connection>> {
+        self.read().values().filter(|connection| wanted(connection)).cloned().collect()
     }
 
     /// Closes the sockets of a device, of one role only if given.

@@ -182,13 +182,19 @@ impl RunEvents {
         }
     }
 
+    /// Whether somebody hears of the chat in a session.
+    fn has_chat_audience(&self, session_key: &str) -> bool {
+        self.bus.has_audience(Event::Chat) || self.bus.is_on_a_node(session_key)
+    }
+
     fn chat_delta(&self, run_id: &str, session_key: &str, seq: u64, text: &str, ts: u64) {
-        if self.bus.has_audience(Event::Chat) {
+        if self.has_chat_audience(session_key) {
             let payload = ChatPayload {
                 message: Some(ChatMessage::new(text, ts)),
                 ..ChatPayload::new(run_id, session_key, seq, "delta")
             };
             self.bus.broadcast_droppable(Event::Chat, &payload);
+            self.bus.send_to_nodes(session_key, Event::Chat, &payload);
         }
     }
 
@@ -313,7 +319,7 @@ impl RunEvents {
         }
         let run = self.end(event.run_id).unwrap_or_default();
         let Some(key) = event.session_key.map(SessionKey::as_str) else { return };
-        if self.bus.has_audience(Event::Chat) {
+        if self.has_chat_audience(key) {
             let text = (!outcome.text.is_empty() && !is_silent(&outcome.text))
                 .then(|| ChatMessage::new(&outcome.text, event.ts));
             let base = |key, state| ChatPayload::new(event.run_id, key, event.seq, state);
@@ -331,6 +337,7 @@ impl RunEvents {
                 },
             };
             self.bus.broadcast(Event::Chat, &payload);
+            self.bus.send_to_nodes(key, Event::Chat, &payload);
         }
         self.session_phase(event, if end == End::Error { "error" } else { "end" });
     }

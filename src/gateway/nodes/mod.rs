@@ -2,11 +2,13 @@
 //!
 //! Keeps who is connected and which invocations wait for an answer. What a
 //! connected node may be asked is decided by [`policy`], whether an operator
-//! has approved it by [`pairing`].
+//! has approved it by [`pairing`], and which runs count as approved by
+//! [`run_guard`].
 
 pub mod arrival;
 pub mod pairing;
 pub mod policy;
+pub mod run_guard;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

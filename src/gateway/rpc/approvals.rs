@@ -7,13 +7,14 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::base::id::uuid;
-use crate::gateway::approvals::{Decision, Desk, DeskError};
+use crate::gateway::approvals::{Asker, Decision, Desk, DeskError};
+use crate::gateway::nodes::run_guard;
 use crate::gateway::rpc::params::{blocking, flag, text, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::protocol::error::ErrorShape;
 use crate::protocol::events::Event;
 use crate::protocol::scope::Scope;
-use crate::store::exec_approvals::{self, ReplaceError};
+use crate::store::exec_approvals::{self, Reading, ReplaceError};
 
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "exec.approvals.get", run: |call| Box::pin(file_get(call)) },
@@ -80,17 +81,34 @@ impl From<DeskError> for ErrorShape {
 async fn file_get(call: Call) -> Reply {
     blocking(move || {
         exec_approvals::read_or_create(&call.state.paths.state)
-            .map(|reading| reading.public())
+            .map(|reading| shown(&call, &reading))
             .map_err(|err| ErrorShape::unavailable(format!("Error: {err}")))
     })
     .await
+}
+
+/// The file for a caller; in protocol 4 with the defaults that apply.
+fn shown(call: &Call, reading: &Reading) -> Value {
+    let mut shown = reading.public();
+    if call.caller.protocol >= 4 {
+        let mut defaults = json!({
+            "security": "full", "ask": "off", "askFallback": "deny", "autoAllowSkills": false,
+        });
+        for (key, value) in reading.file["defaults"].as_object().into_iter().flatten() {
+            if !value.is_null() && defaults.get(key).is_some() {
+                defaults[key] = value.clone();
+            }
+        }
+        shown["resolvedDefaults"] = defaults;
+    }
+    shown
 }
 
 async fn file_set(call: Call) -> Reply {
     blocking(move || {
         let base = text(&call.params, "baseHash");
         exec_approvals::replace(&call.state.paths.state, call.params["file"].clone(), base)
-            .map(|reading| reading.public())
+            .map(|reading| shown(&call, &reading))
             .map_err(|err| match err {
                 ReplaceError::File { .. } => ErrorShape::unavailable(format!("Error: {err}")),
                 _ => ErrorShape::invalid(err.to_string()),
@@ -107,50 +125,77 @@ async fn exec_request(call: Call) -> Reply {
 
 /// The question as events show it.
 fn exec_question(params: &Value) -> Result<Value, ErrorShape> {
-    let plan = params.get("systemRunPlan").filter(|plan| plan.is_object());
     let on_node = text(params, "host") == Some("node");
-    let planned = plan.and_then(|plan| text(plan, "commandText")).filter(|_| on_node);
+    let plan = if on_node { run_guard::plan(&params["systemRunPlan"]) } else { None };
     if on_node && text(params, "nodeId").is_none() {
         return Err(ErrorShape::invalid("nodeId is required for host=node"));
     }
     if on_node && plan.is_none() {
         return Err(ErrorShape::invalid("systemRunPlan is required for host=node"));
     }
-    let Some(command) = planned.or_else(|| text(params, "command")) else {
+    let planned = |key: &str| plan.as_ref().and_then(|plan| text(plan, key));
+    let Some(command) = planned("commandText").or_else(|| text(params, "command")) else {
         return Err(ErrorShape::invalid("command is required"));
     };
     let field = |key: &str| text(params, key).map_or(Value::Null, Value::from);
-    let planned = |key: &str| {
-        let from_plan = plan.filter(|_| on_node).and_then(|plan| text(plan, key));
-        from_plan.map_or_else(|| field(key), Value::from)
-    };
+    let planned = |key: &str| planned(key).map_or_else(|| field(key), Value::from);
     let mut question = Map::new();
-    question.insert("command".into(), command.into());
-    if let Some(argv) = params.get("commandArgv").filter(|argv| argv.is_array() && on_node) {
-        question.insert("commandArgv".into(), argv.clone());
+    question.insert("command".into(), visible(command).into());
+    let argv = params.get("commandArgv").and_then(Value::as_array);
+    if let Some(argv) = argv.filter(|argv| !argv.is_empty() && !on_node) {
+        question.insert("commandArgv".into(), argv.clone().into());
     }
-    if let Some(env) = params.get("env").and_then(Value::as_object) {
-        // Names only: values may be secrets and every operator sees this.
-        let mut names: Vec<&String> = env.keys().collect();
-        names.sort_unstable();
+    // Names only: values may be secrets and every operator sees this.
+    let names = run_guard::environment_names(&params["env"]);
+    if !names.is_empty() {
         question.insert("envKeys".into(), json!(names));
     }
-    question.insert("systemRunBinding".into(), Value::Null);
-    question.insert("systemRunPlan".into(), plan.filter(|_| on_node).cloned().into());
-    question.insert("cwd".into(), planned("cwd"));
+    for key in ["cwd", "agentId", "sessionKey"] {
+        question.insert(key.into(), planned(key));
+    }
+    let mut bound = plan.clone();
+    if let Some(bound) = &mut bound {
+        for key in ["cwd", "agentId", "sessionKey"] {
+            bound[key] = question[key].clone();
+        }
+    }
+    let binding = bound.as_ref().map(|plan| run_guard::binding(plan, &params["env"]));
+    question.insert("systemRunBinding".into(), binding.into());
+    question.insert("systemRunPlan".into(), bound.into());
     question.insert("nodeId".into(), if on_node { field("nodeId") } else { Value::Null });
     for key in ["host", "security", "ask"] {
         question.insert(key.into(), field(key));
     }
     question.insert("allowedDecisions".into(), json!(allowed(text(params, "ask"))));
-    question.insert("agentId".into(), planned("agentId"));
     question.insert("resolvedPath".into(), field("resolvedPath"));
-    question.insert("sessionKey".into(), planned("sessionKey"));
     for key in ["turnSourceChannel", "turnSourceTo", "turnSourceAccountId", "turnSourceThreadId"] {
         let value = params.get(key).filter(|value| value.is_number()).cloned();
         question.insert(key.into(), value.unwrap_or_else(|| field(key)));
     }
     Ok(Value::Object(question))
+}
+
+/// A command with its invisible characters spelled out, so that nobody decides
+/// about something else than what runs.
+fn visible(command: &str) -> String {
+    let mut shown = String::with_capacity(command.len());
+    for character in command.chars() {
+        if is_invisible(character) {
+            shown.push_str(&format!("\\u{{{:X}}}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Format characters of Unicode (its category Cf) and blank letters.
+fn is_invisible(character: char) -> bool {
+    matches!(u32::from(character),
+        0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x890..=0x891 | 0x8E2 | 0x115F..=0x1160
+        | 0x180E | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x2064 | 0x2066..=0x206F | 0x3164
+        | 0xFEFF | 0xFFA0 | 0xFFF9..=0xFFFB | 0x110BD | 0x110CD | 0x13430..=0x1343F
+        | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0001 | 0xE0020..=0xE007F)
 }
 
 /// Where every run must be asked about, no answer can be for always.
@@ -192,7 +237,7 @@ async fn ask(call: Call, kind: Kind, request: Value, timeout_ms: u64) -> Reply {
         (Kind::Plugin, _) => format!("plugin:{}", uuid()),
     };
     let desk = kind.desk(&call);
-    let mut ticket = desk.open(id.clone(), request, timeout_ms, call.now())?;
+    let mut ticket = desk.open(id.clone(), request, asker(&call), timeout_ms, call.now())?;
     // Closes the question too when the asker goes away and this future drops.
     let _closing = CloseOnDrop { call: &call, kind, id: &id };
     call.state.bus.broadcast(kind.requested(), &ticket.requested());
@@ -210,6 +255,11 @@ async fn ask(call: Call, kind: Kind, request: Value, timeout_ms: u64) -> Reply {
     let patience = Duration::from_millis(timeout_ms);
     let decision = tokio::time::timeout(patience, ticket.decision()).await.unwrap_or(None);
     Ok(ticket.answer(decision))
+}
+
+/// The caller, as questions remember it.
+pub(super) fn asker(call: &Call) -> Asker {
+    Asker { device: call.caller.device_id.clone(), conn: call.caller.conn_id.clone() }
 }
 
 #[derive(Debug)]
@@ -244,7 +294,14 @@ fn resolve(call: &Call, kind: Kind) -> Reply {
     };
     let now = call.now();
     let desk = kind.desk(call);
-    let ticket = desk.find(text(&call.params, "id").unwrap_or_default(), now)?;
+    let ticket = desk.find(text(&call.params, "id").unwrap_or_default(), now).map_err(|err| {
+        let mut refused = ErrorShape::from(err);
+        if let Some(details) = refused.details.as_mut().filter(|_| call.caller.protocol >= 4) {
+            details["remediation"] =
+                "openclaw approvals pending lists what still waits for a decision".into();
+        }
+        refused
+    })?;
     if decision == Decision::AllowAlways && text(&ticket.request, "ask") == Some("always") {
         return Err(ErrorShape::invalid(
             "allow-always is unavailable because the effective policy requires approval every time",
@@ -291,5 +348,15 @@ mod tests {
         let question = exec_question(&json!({"command": "x", "env": {"KEY": "s3cret"}})).unwrap();
         assert_eq!(question["envKeys"], json!(["KEY"]));
         assert!(!question.to_string().contains("s3cret"));
+        let node = json!({"host": "node", "nodeId": "n", "agentId": "main",
+            "systemRunPlan": {"argv": ["ls"], "cwd": null, "commandText": "ls",
+                "agentId": null, "sessionKey": null}});
+        let question = exec_question(&node).unwrap();
+        assert_eq!(question["systemRunBinding"]["argv"], json!(["ls"]));
+        assert_eq!(question["systemRunPlan"]["agentId"], "main");
+        assert_eq!(
+            exec_question(&json!({"command": "a\u{202e}b"})).unwrap()["command"],
+            "a\\u{202E}b"
+        );
     }
 }

@@ -10,18 +10,23 @@ mod config;
 mod cron;
 mod devices;
 pub mod dispatch;
+mod edits;
 mod health;
 pub mod internal;
 mod logs;
 mod maintenance;
 mod newer;
+mod node_calls;
+mod node_events;
 mod nodes;
 pub mod params;
 mod secrets;
 mod sessions;
+mod skills;
 mod status;
 mod system;
-mod tools;
+mod tasks;
+pub mod tools;
 pub mod usage;
 pub mod voice;
 
@@ -56,9 +61,12 @@ const FAMILIES: &[&[Method]] = &[
     logs::METHODS,
     maintenance::METHODS,
     newer::METHODS,
+    node_calls::METHODS,
+    node_events::METHODS,
     nodes::METHODS,
     secrets::METHODS,
     sessions::METHODS,
+    skills::METHODS,
     status::METHODS,
     system::METHODS,
     tools::METHODS,

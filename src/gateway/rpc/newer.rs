@@ -1,6 +1,6 @@
-//! What interfaces of protocol 4 ask beyond protocol 3 before they show a
-//! conversation: the chat in one answer, one session by its key, and the
-//! decisions that wait for an operator.
+//! What clients of protocol 4 ask beyond protocol 3: the chat in one answer, one
+//! session by its key, the decisions that wait for an operator, background tasks
+//! and hooks.
 //!
 //! Everything else that is new in protocol 4 is not here; its interfaces leave
 //! out what `hello-ok` does not advertise.
@@ -13,7 +13,7 @@ use crate::agents::sessions::{HistoryParams, ListParams};
 use crate::base::id::SessionKey;
 use crate::gateway::approvals::{Desk, Ticket};
 use crate::gateway::rpc::params::text;
-use crate::gateway::rpc::{Call, Method, Reply, channels, cron, tools};
+use crate::gateway::rpc::{Call, Method, Reply, channels, cron, skills, tasks, tools};
 use crate::protocol::error::ErrorShape;
 
 pub(crate) const METHODS: &[Method] = &[
@@ -21,6 +21,10 @@ pub(crate) const METHODS: &[Method] = &[
     Method { name: "chat.metadata", run: |call| Box::pin(chat_metadata(call)) },
     Method { name: "cron.get", run: |call| Box::pin(cron::get(call)) },
     Method { name: "message.action", run: |call| Box::pin(channels::act(call)) },
+    Method { name: "hooks.status", run: |call| Box::pin(skills::hooks_status(call)) },
+    Method { name: "tasks.list", run: |call| Box::pin(tasks::list(call)) },
+    Method { name: "tasks.get", run: |call| Box::pin(tasks::get(call)) },
+    Method { name: "tasks.cancel", run: |call| Box::pin(tasks::cancel(call)) },
     Method { name: "sessions.describe", run: |call| Box::pin(describe(call)) },
     Method {
         name: "exec.approval.list",

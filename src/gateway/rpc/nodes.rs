@@ -1,16 +1,14 @@
 //! `node.*`: devices that are asked for things, and their approval.
 
 use std::future::ready;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::gateway::nodes::Answer;
 use crate::gateway::nodes::pairing::{Description, Paired, PairingError};
-use crate::gateway::nodes::policy::Allowlist;
-use crate::gateway::nodes::{Answer, Connected};
-use crate::gateway::rpc::params::{blocking, flag, text, uint};
+use crate::gateway::rpc::params::{blocking, flag, text};
 use crate::gateway::rpc::{Call, Method, Reply};
-use crate::protocol::error::{ErrorCode, ErrorShape};
+use crate::protocol::error::ErrorShape;
 use crate::protocol::events::Event;
 use crate::protocol::scope::Role;
 
@@ -18,9 +16,7 @@ pub(crate) const METHODS: &[Method] = &[
     Method { name: "node.list", run: |call| Box::pin(list(call)) },
     Method { name: "node.describe", run: |call| Box::pin(describe(call)) },
     Method { name: "node.rename", run: |call| Box::pin(rename(call)) },
-    Method { name: "node.invoke", run: |call| Box::pin(invoke(call)) },
     Method { name: "node.invoke.result", run: |call| Box::pin(ready(invoke_result(&call))) },
-    Method { name: "node.event", run: |call| Box::pin(ready(Ok(event(&call)))) },
     Method { name: "node.pending.pull", run: |call| Box::pin(ready(Ok(pending_pull(&call)))) },
     Method { name: "node.pair.request", run: |call| Box::pin(pair_request(call)) },
     Method { name: "node.pair.list", run: |call| Box::pin(pair_list(call)) },
@@ -29,10 +25,6 @@ pub(crate) const METHODS: &[Method] = &[
     Method { name: "node.pair.verify", run: |call| Box::pin(pair_verify(call)) },
     Method { name: "push.test", run: |call| Box::pin(push_test(call)) },
 ];
-
-/// How long an invocation waits unless told otherwise.
-const INVOKE_TIMEOUT: Duration = Duration::from_secs(30);
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl From<PairingError> for ErrorShape {
     fn from(err: PairingError) -> Self {
@@ -154,115 +146,6 @@ async fn rename(call: Call) -> Reply {
     .await
 }
 
-async fn invoke(call: Call) -> Reply {
-    let node_id = param(&call, "nodeId");
-    let command = param(&call, "command");
-    if node_id.is_empty() || command.is_empty() {
-        return Err(ErrorShape::invalid("nodeId and command required"));
-    }
-    if matches!(command.as_str(), "system.execApprovals.get" | "system.execApprovals.set") {
-        return Err(ErrorShape::invalid(
-            "node.invoke does not allow system.execApprovals.*; use exec.approvals.node.*",
-        )
-        .with_details(json!({ "command": command })));
-    }
-    let services = &call.state.services;
-    let Some(node) = services.nodes.get(&node_id) else {
-        return Err(not_connected());
-    };
-    check_allowed(&call, &node, &command)?;
-    let params = call.params.get("params").filter(|params| !params.is_null());
-    let timeout_ms = uint(&call.params, "timeoutMs");
-    let Some((id, answer)) = services.nodes.open(&node) else {
-        return Err(ErrorShape::unavailable("too many node invocations are waiting"));
-    };
-    let _closing = CloseOnDrop { call: &call, id: &id };
-    let mut request = Map::new();
-    request.insert("id".into(), id.clone().into());
-    request.insert("nodeId".into(), node_id.clone().into());
-    request.insert("command".into(), command.clone().into());
-    if let Some(params) = params {
-        request.insert("paramsJSON".into(), params.to_string().into());
-    }
-    if let Some(timeout) = timeout_ms {
-        request.insert("timeoutMs".into(), timeout.into());
-    }
-    request.insert("idempotencyKey".into(), call.params["idempotencyKey"].clone());
-    if !call.state.bus.send_to(&node.conn_id, Event::NodeInvokeRequest, &request) {
-        return Err(not_connected());
-    }
-    let timeout = timeout_ms.map_or(INVOKE_TIMEOUT, Duration::from_millis).min(LONGEST_TIMEOUT);
-    match tokio::time::timeout(timeout, answer).await {
-        Ok(Ok(answer)) => answered(&node_id, &command, answer),
-        // The sender is dropped when the node's socket closes.
-        Ok(Err(_)) => Err(failed("NOT_CONNECTED", "node disconnected")),
-        Err(_) => Err(failed("TIMEOUT", "node invoke timed out")),
-    }
-}
-
-/// Stops waiting when the handler ends, whichever way.
-#[derive(Debug)]
-struct CloseOnDrop<'c> {
-    call: &'c Call,
-    id: &'c str,
-}
-
-impl Drop for CloseOnDrop<'_> {
-    fn drop(&mut self) {
-        self.call.state.services.nodes.close(self.id);
-    }
-}
-
-/// Whether the node may be asked: by its platform, by what it declared.
-fn check_allowed(call: &Call, node: &Connected, command: &str) -> Result<(), ErrorShape> {
-    let snapshot = call.state.config.load();
-    let family = node.device_family.as_deref().unwrap_or_default();
-    let list = Allowlist::of(&node.platform, family, &snapshot.config.gateway.nodes);
-    let (reason, message) = if !list.allows(command) {
-        (
-            "command not allowlisted",
-            format!("\"{command}\" is not in the allowlist for platform \"{}\"", list.platform),
-        )
-    } else if node.commands.is_empty() {
-        ("node did not declare commands", "the node did not declare any commands".to_owned())
-    } else if !node.commands.iter().any(|declared| declared == command) {
-        ("command not declared by node", format!("the node did not declare \"{command}\""))
-    } else {
-        return Ok(());
-    };
-    Err(ErrorShape::invalid(format!("node command not allowed: {message}"))
-        .with_details(json!({ "reason": reason, "command": command })))
-}
-
-fn answered(node_id: &str, command: &str, answer: Answer) -> Reply {
-    if !answer.ok {
-        let code = answer.error_code.as_deref().unwrap_or("UNAVAILABLE");
-        let message = answer.error_message.unwrap_or_else(|| "node invoke failed".to_owned());
-        return Err(failed(code, &format!("{code}: {message}")));
-    }
-    let payload = match (&answer.payload_json, answer.payload) {
-        (Some(text), _) => {
-            serde_json::from_str(text).unwrap_or_else(|_| json!({"payloadJSON": text}))
-        }
-        (None, payload) => payload.unwrap_or(Value::Null),
-    };
-    Ok(json!({
-        "ok": true,
-        "nodeId": node_id,
-        "command": command,
-        "payload": payload,
-        "payloadJSON": answer.payload_json,
-    }))
-}
-
-fn not_connected() -> ErrorShape {
-    failed("NOT_CONNECTED", "node not connected")
-}
-
-fn failed(code: &str, message: &str) -> ErrorShape {
-    ErrorShape::new(ErrorCode::Unavailable, message).with_details(json!({ "code": code }))
-}
-
 fn invoke_result(call: &Call) -> Reply {
     let params = &call.params;
     let node_id = own_node_id(call);
@@ -283,23 +166,6 @@ fn invoke_result(call: &Call) -> Reply {
     } else {
         Ok(json!({ "ok": true, "ignored": true }))
     }
-}
-
-/// Something happened on a node. Texts that the node heard go to the main
-/// session's next turn; other events are noted only.
-fn event(call: &Call) -> Value {
-    let name = param(call, "event");
-    let payload = match call.params.get("payloadJSON").and_then(Value::as_str) {
-        Some(text) => serde_json::from_str(text).unwrap_or_default(),
-        None => call.params.get("payload").cloned().unwrap_or_default(),
-    };
-    let said = text(&payload, "text");
-    tracing::debug!(node = own_node_id(call), event = name, "node event");
-    if let ("voice.transcript" | "notifications.changed", Some(said)) = (name.as_str(), said) {
-        let key = call.state.agents.sessions().canonical("main");
-        call.state.agents.system_event(&key, said);
-    }
-    json!({ "ok": true })
 }
 
 fn pending_pull(call: &Call) -> Value {
@@ -370,7 +236,7 @@ fn resolved(call: &Call, request: &str, node: &str, decision: &str) {
 }
 
 /// The node behind a node's own call.
-fn own_node_id(call: &Call) -> String {
+pub(super) fn own_node_id(call: &Call) -> String {
     let caller = &call.caller;
     debug_assert_eq!(caller.role, Role::Node, "dispatch lets only nodes in");
     caller.device_id.clone().unwrap_or_else(|| caller.client.id.clone())
@@ -397,39 +263,6 @@ async fn push_test(call: Call) -> Reply {
     .await
 }
 
-fn param(call: &Call, key: &str) -> String {
+pub(super) fn param(call: &Call, key: &str) -> String {
     text(&call.params, key).unwrap_or_default().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_passed_on_as_recorded() {
-        let answer = Answer {
-            ok: true,
-            payload: None,
-            payload_json: Some(r#"{"bins":{"ls":"/bin/ls"}}"#.into()),
-            error_code: None,
-            error_message: None,
-        };
-        let expected = json!({"ok": true, "nodeId": "n", "command": "system.which",
-            "payload": {"bins": {"ls": "/bin/ls"}}, "payloadJSON": "{\"bins\":{\"ls\":\"/bin/ls\"}}"});
-        assert_eq!(answered("n", "system.which", answer).unwrap(), expected);
-    }
-
-    #[test]
-    fn a_refusal_keeps_the_nodes_code() {
-        let answer = Answer {
-            ok: false,
-            payload: None,
-            payload_json: None,
-            error_code: Some("NO_BIN".into()),
-            error_message: Some("no such program".into()),
-        };
-        let err = answered("n", "c", answer).unwrap_err();
-        assert_eq!(err.message, "NO_BIN: no such program");
-        assert_eq!(err.details.unwrap()["code"], "NO_BIN");
-    }
 }

@@ -1,11 +1,12 @@
-//! `tools.*`, `skills.*` and `models.list`: what agents can use.
+//! `tools.*` and `models.list`: what agents can use.
 
 use std::future::ready;
 
 use serde_json::{Value, json};
 
 use crate::agents::models::{Lookup, listing};
-use crate::agents::skills;
+use crate::config::Snapshot;
+use crate::gateway::State;
 use crate::gateway::rpc::params::{blocking, text};
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::protocol::error::ErrorShape;
@@ -14,8 +15,6 @@ pub(crate) const METHODS: &[Method] = &[
     Method { name: "tools.catalog", run: |call| Box::pin(ready(catalog(&call))) },
     Method { name: "tools.effective", run: |call| Box::pin(effective(call)) },
     Method { name: "models.list", run: |call| Box::pin(models(call)) },
-    Method { name: "skills.status", run: |call| Box::pin(skills_status(call)) },
-    Method { name: "skills.bins", run: |call| Box::pin(skills_bins(call)) },
 ];
 
 fn catalog(call: &Call) -> Reply {
@@ -101,67 +100,27 @@ fn short(description: &str) -> String {
 pub(super) async fn models(call: Call) -> Reply {
     blocking(move || {
         let snapshot = call.state.config.load();
-        let agent = snapshot.config.agents.default_id().to_lowercase();
-        let lookup = Lookup {
-            config: &snapshot.config,
-            env: &snapshot.env,
-            secrets: &snapshot.secrets,
-            paths: &call.state.paths,
-            agent: &agent,
-            now: call.now(),
-        };
-        let rows: Vec<Value> = listing::rows(&lookup).iter().map(listing::Row::to_json).collect();
-        Ok(json!({ "models": rows }))
+        Ok(json!({ "models": model_rows(&call.state, &snapshot) }))
     })
     .await
 }
 
-async fn skills_status(call: Call) -> Reply {
-    let agent = known_agent(&call)?;
-    blocking(move || {
-        let state = &call.state;
-        let snapshot = state.config.load();
-        let config = &snapshot.config;
-        let default = agent == config.agents.default_id().to_lowercase();
-        let workspace = super::agents::workspace::dir(config, &state.paths, &agent, default);
-        let found = skills::discover(&workspace, &state.paths, config);
-        let entries: Vec<Value> = found
-            .iter()
-            .map(|skill| {
-                let verdict = skills::judge(skill, &snapshot.env, config, &snapshot.resolved);
-                skills::status_entry(skill, &verdict)
-            })
-            .collect();
-        Ok(json!({
-            "workspaceDir": workspace,
-            "managedSkillsDir": skills::managed_dir(&state.paths),
-            "skills": entries,
-        }))
-    })
-    .await
-}
-
-async fn skills_bins(call: Call) -> Reply {
-    blocking(move || {
-        let state = &call.state;
-        let snapshot = state.config.load();
-        let config = &snapshot.config;
-        let default = config.agents.default_id().to_lowercase();
-        let mut bins: Vec<String> = Vec::new();
-        for agent in super::agents::agent_ids(config, &state.paths) {
-            let workspace =
-                super::agents::workspace::dir(config, &state.paths, &agent, agent == default);
-            bins.extend(skills::wanted_bins(&skills::discover(&workspace, &state.paths, config)));
-        }
-        bins.sort_unstable();
-        bins.dedup();
-        Ok(json!({ "bins": bins }))
-    })
-    .await
+/// What `models.list` says with this configuration. Blocking.
+pub fn model_rows(state: &State, snapshot: &Snapshot) -> Vec<Value> {
+    let agent = snapshot.config.agents.default_id().to_lowercase();
+    let lookup = Lookup {
+        config: &snapshot.config,
+        env: &snapshot.env,
+        secrets: &snapshot.secrets,
+        paths: &state.paths,
+        agent: &agent,
+        now: state.clock.now_ms(),
+    };
+    listing::rows(&lookup).iter().map(listing::Row::to_json).collect()
 }
 
 /// The agent that `agentId` names, or the default one.
-fn known_agent(call: &Call) -> Result<String, ErrorShape> {
+pub(super) fn known_agent(call: &Call) -> Result<String, ErrorShape> {
     let snapshot = call.state.config.load();
     let Some(agent) = text(&call.params, "agentId").map(str::to_lowercase) else {
         return Ok(snapshot.config.agents.default_id().to_lowercase());

@@ -1,4 +1,4 @@
-//! `talk.config`, `tts.*` and `voicewake.*`: what voice clients ask about.
+//! `talk.*`, `tts.*` and `voicewake.*`: what voice clients ask about.
 //!
 //! This gateway speaks with no voice provider; it says that none is configured.
 
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use crate::gateway::nodes::Connected;
 use crate::gateway::rpc::params::{blocking, flag};
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::gateway::state::State;
@@ -18,6 +19,7 @@ use crate::store::atomic::{self, Sync};
 
 pub(crate) const METHODS: &[Method] = &[
     Method { name: "talk.config", run: |call| Box::pin(ready(talk_config(&call))) },
+    Method { name: "talk.mode", run: |call| Box::pin(ready(talk_mode(&call))) },
     Method { name: "tts.status", run: |call| Box::pin(ready(Ok(tts_status(&call)))) },
     Method { name: "tts.providers", run: |call| Box::pin(ready(Ok(tts_providers(&call)))) },
     Method { name: "voicewake.get", run: |call| Box::pin(voicewake_get(call)) },
@@ -35,6 +37,26 @@ fn talk_config(call: &Call) -> Reply {
     }
     let snapshot = call.state.config.load();
     Ok(json!({ "config": talk_sections(&snapshot.resolved, secrets) }))
+}
+
+/// Tells every client that talking begins or ends on one of them.
+fn talk_mode(call: &Call) -> Reply {
+    let client = &call.caller.client;
+    let is_mobile = |node: &Connected| {
+        let platform = node.platform.to_ascii_lowercase();
+        ["ios", "ipados", "android"].iter().any(|name| platform.starts_with(name))
+    };
+    if client.is_webchat() && !call.state.services.nodes.all().iter().any(is_mobile) {
+        let text = "talk disabled: no connected iOS/Android nodes";
+        return Err(ErrorShape::unavailable(text));
+    }
+    let mode = json!({
+        "enabled": flag(&call.params, "enabled"),
+        "phase": call.params.get("phase"),
+        "ts": call.now(),
+    });
+    call.state.bus.broadcast(Event::TalkMode, &mode);
+    Ok(mode)
 }
 
 /// The parts of the configuration that voice clients need.

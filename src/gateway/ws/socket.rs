@@ -295,7 +295,7 @@ fn hello_ok(state: &State, caller: &Caller, auth: Option<Granted<'_>>, now: u64)
         },
         features: Features {
             methods: dispatch::advertised(caller.protocol),
-            events: &events::ADVERTISED,
+            events: events::advertised(caller.protocol),
         },
         snapshot: Snapshot {
             presence: &state.presence.list(now),

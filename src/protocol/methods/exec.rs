@@ -48,43 +48,46 @@ static EXEC_APPROVAL_REQUEST: Shape = Shape::Object(&[
 ]);
 static EXEC_APPROVAL_RESOLVE: Shape = Shape::Object(&[need("id", STR1), need("decision", STR1)]);
 static EXEC_APPROVALS_NODE_GET: Shape = Shape::Object(&[need("nodeId", STR1)]);
-static EXEC_APPROVALS_SET: Shape = Shape::Object(&[
-    need(
-        "file",
+static APPROVALS_FILE: Shape = Shape::Object(&[
+    need("version", Shape::ConstInt(1)),
+    may("socket", Shape::Object(&[may("path", STR), may("token", STR)])),
+    may(
+        "defaults",
         Shape::Object(&[
-            need("version", Shape::ConstInt(1)),
-            may("socket", Shape::Object(&[may("path", STR), may("token", STR)])),
-            may(
-                "defaults",
-                Shape::Object(&[
-                    may("security", STR),
-                    may("ask", STR),
-                    may("askFallback", STR),
-                    may("autoAllowSkills", Shape::Bool),
-                ]),
-            ),
-            may(
-                "agents",
-                Shape::Map(&Shape::Object(&[
-                    may("security", STR),
-                    may("ask", STR),
-                    may("askFallback", STR),
-                    may("autoAllowSkills", Shape::Bool),
-                    may(
-                        "allowlist",
-                        list(&Shape::Object(&[
-                            may("id", STR1),
-                            need("pattern", STR),
-                            may("argPattern", STR),
-                            may("lastUsedAt", UINT),
-                            may("lastUsedCommand", STR),
-                            may("lastResolvedPath", STR),
-                        ])),
-                    ),
-                ])),
-            ),
+            may("security", STR),
+            may("ask", STR),
+            may("askFallback", STR),
+            may("autoAllowSkills", Shape::Bool),
         ]),
     ),
+    may(
+        "agents",
+        Shape::Map(&Shape::Object(&[
+            may("security", STR),
+            may("ask", STR),
+            may("askFallback", STR),
+            may("autoAllowSkills", Shape::Bool),
+            may(
+                "allowlist",
+                list(&Shape::Object(&[
+                    may("id", STR1),
+                    need("pattern", STR),
+                    may("argPattern", STR),
+                    may("lastUsedAt", UINT),
+                    may("lastUsedCommand", STR),
+                    may("lastResolvedPath", STR),
+                ])),
+            ),
+        ])),
+    ),
+]);
+static EXEC_APPROVALS_SET: Shape =
+    Shape::Object(&[need("file", Shape::As(&APPROVALS_FILE)), may("baseHash", STR1)]);
+/// `native` is of protocol 4, and instead of `file`; the handler sees to it.
+static EXEC_APPROVALS_NODE_SET: Shape = Shape::Object(&[
+    need("nodeId", STR1),
+    may("file", Shape::As(&APPROVALS_FILE)),
+    may("native", Shape::Open(&[need("rules", list(&Shape::Any))])),
     may("baseHash", STR1),
 ]);
 static PLUGIN_APPROVAL_REQUEST: Shape = Shape::Object(&[
@@ -115,6 +118,7 @@ pub(super) fn params(method: &str) -> Option<&'static Shape> {
         "exec.approval.resolve" => &EXEC_APPROVAL_RESOLVE,
         "exec.approvals.get" => &NOTHING,
         "exec.approvals.node.get" => &EXEC_APPROVALS_NODE_GET,
+        "exec.approvals.node.set" => &EXEC_APPROVALS_NODE_SET,
         "exec.approvals.set" => &EXEC_APPROVALS_SET,
         "plugin.approval.request" => &PLUGIN_APPROVAL_REQUEST,
         "plugin.approval.resolve" => &PLUGIN_APPROVAL_RESOLVE,

@@ -234,12 +234,15 @@ impl Tasks {
             .map_err(|source| self.fail(source))
     }
 
-    /// Takes finished tasks off the list whose time is over.
-    pub fn prune(&self, now: u64) -> Result<(), TasksError> {
-        const QUERY: &str = "DELETE FROM task_runs \
-            WHERE cleanup_after <= ? AND status NOT IN ('queued', 'running')";
-        let Some(db) = &self.db else { return Ok(()) };
-        db.execute(QUERY, [now]).map(drop).map_err(|source| self.fail(source))
+    /// Takes finished tasks off the list whose time is over; says which.
+    pub fn prune(&self, now: u64) -> Result<Vec<String>, TasksError> {
+        const QUERY: &str = "DELETE FROM task_runs WHERE cleanup_after <= ? \
+            AND status NOT IN ('queued', 'running') RETURNING task_id";
+        let Some(db) = &self.db else { return Ok(Vec::new()) };
+        let remove = || -> rusqlite::Result<Vec<String>> {
+            db.prepare(QUERY)?.query_map([now], |row| row.get(0))?.collect()
+        };
+        remove().map_err(|source| self.fail(source))
     }
 
     /// Notes that no task of this kind can be running: its gateway has gone.
@@ -373,9 +376,9 @@ mod tests {
         assert_eq!((lost.status.as_str(), lost.ended_at), ("lost", Some(9)));
         assert_eq!(lost.cleanup_after, Some(9 + RETENTION_MS));
         again.remove("a").unwrap();
-        again.prune(8 + RETENTION_MS).unwrap();
+        assert!(again.prune(8 + RETENTION_MS).unwrap().is_empty());
         assert_eq!(again.list().unwrap().len(), 1);
-        again.prune(9 + RETENTION_MS).unwrap();
+        assert_eq!(again.prune(9 + RETENTION_MS).unwrap(), ["b"]);
         assert!(again.list().unwrap().is_empty());
         assert!(flows(state.path()).unwrap().is_empty());
     }

@@ -5,6 +5,8 @@ mod conversation;
 mod flags;
 mod handshake;
 mod killed;
+mod newer;
+mod nodes;
 mod proof;
 mod refusals;
 mod reload;

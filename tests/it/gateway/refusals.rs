@@ -7,8 +7,8 @@ use crate::support::client::{ALL_SCOPES, TestClient, connect_params};
 use crate::support::gateway::TestGateway;
 
 /// Not served on purpose: interactive set-up, speech, web logins, push, work
-/// queued for sleeping nodes, installing skills, browsers.
-const NOT_SERVED: [&str; 22] = [
+/// queued for sleeping nodes, fetching skills, browsers.
+const NOT_SERVED: [&str; 18] = [
     "wizard.start",
     "wizard.next",
     "wizard.cancel",
@@ -16,16 +16,12 @@ const NOT_SERVED: [&str; 22] = [
     "web.login.start",
     "web.login.wait",
     "talk.speak",
-    "talk.mode",
     "tts.convert",
     "tts.enable",
     "tts.disable",
     "tts.setProvider",
     "node.pending.enqueue",
     "skills.install",
-    "skills.update",
-    "exec.approvals.node.get",
-    "exec.approvals.node.set",
     "browser.request",
     "sessions.share",
     "worker.list",

@@ -51,6 +51,12 @@ impl Names {
         self.0.entry(recorded.to_owned()).or_insert_with(|| ours.to_owned());
     }
 
+    /// Whether it is known what every id in a recorded text stands for.
+    pub fn knows(&self, text: &str) -> bool {
+        self.0.contains_key(text)
+            || OPAQUE.find_iter(text).all(|found| self.0.contains_key(found.as_str()))
+    }
+
     /// A recorded text with every known id replaced by ours.
     pub fn translate(&self, text: &str) -> String {
         if let Some(ours) = self.0.get(text) {

@@ -54,6 +54,8 @@ struct Peer {
     recorded_events: Vec<Value>,
     /// Names of events that stayed out once: waiting again would take long.
     silent: HashSet<String>,
+    /// What our events were about that stood for recorded ones.
+    topics: HashSet<String>,
 }
 
 impl Peer {
@@ -112,6 +114,7 @@ impl Player {
                     answers: HashMap::new(),
                     recorded_events: Vec::new(),
                     silent: HashSet::new(),
+                    topics: HashSet::new(),
                 };
                 peers.insert(conn, peer);
                 continue;
@@ -158,6 +161,10 @@ impl Player {
             peer.asked.insert(id.to_owned(), method.to_owned());
         }
         let spec = frame.pointer("/params/device").cloned();
+        if let Some(key) = frame.pointer("/params/idempotencyKey").and_then(Value::as_str) {
+            // Given by the client: it is the same on both sides.
+            self.names.learn(key, key);
+        }
         let mut frame = self.names.translate_value(frame);
         let raw = frame.pointer_mut("/params/raw");
         if let Some(raw) = raw.filter(|raw| raw.as_str().is_some_and(|raw| raw.contains('…'))) {
@@ -213,15 +220,27 @@ impl Player {
             return;
         }
         let name = recorded["event"].as_str().unwrap().to_owned();
-        let n = peer.recorded_events.iter().filter(|event| event["event"] == name.as_str()).count();
+        let topic = about(recorded);
+        let same = |event: &&Value| event["event"] == name.as_str() && about(event) == topic;
+        let n = peer.recorded_events.iter().filter(same).count();
         peer.recorded_events.push(recorded.clone());
         if peer.silent.contains(&name) {
             return;
         }
-        let is_this = |frame: &Value| frame["event"] == name.as_str() && !is_incidental(frame);
+        // How many events there are of one thing may differ; those of another
+        // thing are never taken for them.
+        let known = self.names.knows(&topic);
+        let (ours, others) = (self.names.translate(&topic), peer.topics.clone());
+        let is_this = |frame: &Value| {
+            let fits = |topic: String| if known { topic == ours } else { !others.contains(&topic) };
+            frame["event"] == name.as_str() && !is_incidental(frame) && fits(about(frame))
+        };
         match peer.read_until(EVENT, |heard| nth(heard, is_this, n).cloned()).await {
             // What an event names may be asked for next.
-            Some(ours) => drop(compare(&recorded["payload"], &ours["payload"], &mut self.names)),
+            Some(ours) => {
+                peer.topics.insert(about(&ours));
+                drop(compare(&recorded["payload"], &ours["payload"], &mut self.names));
+            }
             None => drop(peer.silent.insert(name)),
         }
     }
@@ -304,22 +323,26 @@ fn since_recording(date: &str) -> String {
 /// An event's name and what it is about: the order within one of these counts.
 type Lane = (String, String);
 
+/// What an event is about: a run, a job, a session.
+fn about(event: &Value) -> String {
+    let payload = &event["payload"];
+    if event["event"] == "sessions.changed" {
+        // The same change is told by reason or by phase, each in its own order.
+        let key = payload["sessionKey"].as_str().unwrap_or_default();
+        return format!("{key} {}{}", payload["phase"], payload["reason"]);
+    }
+    ["runId", "jobId", "sessionKey", "requestId", "id"]
+        .iter()
+        .find_map(|name| payload[name].as_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
 fn lanes(events: &[Value], translate: impl Fn(&str) -> String) -> BTreeMap<Lane, Vec<Value>> {
     let mut lanes: BTreeMap<Lane, Vec<Value>> = BTreeMap::new();
     for event in events.iter().filter(|event| !is_incidental(event)) {
-        let payload = &event["payload"];
-        let about = ["runId", "jobId", "sessionKey", "requestId", "id"]
-            .iter()
-            .find_map(|name| payload[name].as_str())
-            .unwrap_or_default();
         let name = event["event"].as_str().unwrap().to_owned();
-        // The same change is told by reason or by phase, each in its own order.
-        let about = if name == "sessions.changed" {
-            let key = payload["sessionKey"].as_str().unwrap_or_default();
-            format!("{key} {}{}", payload["phase"], payload["reason"])
-        } else {
-            about.to_owned()
-        };
+        let about = about(event);
         lanes.entry((name, translate(&about))).or_default().push(event.clone());
     }
     for ((name, _), events) in &mut lanes {

@@ -47,12 +47,17 @@ impl Socket {
 
     /// Opens a socket and signs in with every scope.
     pub async fn connect(port: u16, key: &SigningKey) -> Self {
+        Self::connect_speaking(3, port, key).await
+    }
+
+    /// As [`Self::connect`], in this version of the protocol.
+    pub async fn connect_speaking(protocol: u64, port: u16, key: &SigningKey) -> Self {
         let mut socket = Self::open(port).await;
         let Arrived::Frame(challenge) = socket.next().await else { panic!("no challenge") };
         let nonce = challenge["payload"]["nonce"].as_str().expect("a nonce");
         let connect = json!({"type": "req", "id": "connect", "method": "connect", "params": {
-            "minProtocol": 3,
-            "maxProtocol": 3,
+            "minProtocol": protocol,
+            "maxProtocol": protocol,
             "client": {"id": "gateway-client", "version": "it", "platform": "linux", "mode": "backend"},
             "role": "operator",
             "scopes": SCOPES,

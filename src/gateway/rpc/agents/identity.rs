@@ -30,11 +30,15 @@ pub fn of(config: &Config, workspace: &Path, agent: &str) -> Value {
             })
         })
     };
-    let name = find(&[&ui, &own, &written], &["name"]).unwrap_or_else(|| "Assistant".into());
+    let named = [(&ui, "config"), (&own, "agent"), (&written, "workspace")]
+        .into_iter()
+        .find_map(|(source, origin)| Some((find(&[source], &["name"])?, origin)));
+    let (name, origin) = named.unwrap_or_else(|| ("Assistant".into(), "default"));
     let avatar = find(&[&ui, &own, &written], &["avatar", "emoji"]).unwrap_or_else(|| "A".into());
     let mut identity = Map::new();
     identity.insert("agentId".into(), agent.into());
     identity.insert("name".into(), cut(&name, MAX_NAME).into());
+    identity.insert("nameSource".into(), origin.into());
     let avatar = if avatar.starts_with("data:") { avatar } else { cut(&avatar, MAX_AVATAR) };
     identity.insert("avatar".into(), avatar.into());
     if let Some(emoji) = find(&[&own, &written], &["emoji"]) {
@@ -53,7 +57,8 @@ mod tests {
 
     #[test]
     fn an_unknown_agent_is_an_assistant() {
-        let expected = json!({"agentId": "main", "name": "Assistant", "avatar": "A"});
+        let expected = json!({"agentId": "main", "name": "Assistant",
+            "nameSource": "default", "avatar": "A"});
         assert_eq!(of(&Config::default(), Path::new("/nowhere"), "main"), expected);
     }
 
@@ -62,7 +67,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "# Me\n- **Name:** Claw\n- **Emoji:** 🦀\n- **Avatar:** _(path)_\n";
         fs::write(dir.path().join("IDENTITY.md"), text).unwrap();
-        let expected = json!({"agentId": "main", "name": "Claw", "avatar": "🦀", "emoji": "🦀"});
+        let expected = json!({"agentId": "main", "name": "Claw",
+            "nameSource": "workspace", "avatar": "🦀", "emoji": "🦀"});
         assert_eq!(of(&Config::default(), dir.path(), "main"), expected);
         let config: Config =
             serde_json::from_value(json!({"ui": {"assistant": {"name": "Boss"}}})).unwrap();

@@ -140,7 +140,12 @@ async fn identity(call: Call) -> Reply {
     blocking(move || {
         let workspace =
             workspace::dir(&snapshot.config, &call.state.paths, &agent, agent == default);
-        Ok(identity::of(&snapshot.config, &workspace, &agent))
+        let mut shown = identity::of(&snapshot.config, &workspace, &agent);
+        // Where a name comes from is told in protocol 4.
+        if let Some(fields) = shown.as_object_mut().filter(|_| call.caller.protocol < 4) {
+            fields.shift_remove("nameSource");
+        }
+        Ok(shown)
     })
     .await
 }
