@@ -8,9 +8,10 @@
 // Floor 0: pure, no I/O.
 pub mod base;
 
-// Floor 1: the wire, this host, background tasks.
+// Floor 1: the wire, this host, background tasks, HTTP to services.
 pub mod lifecycle;
 pub mod logging;
+pub mod outbound;
 pub mod profile;
 pub mod protocol;
 

@@ -19,9 +19,10 @@ use std::process::Command;
 const FLOORS: &[(&str, &[&str])] = &[
     // Floor 0: pure.
     ("base", &[]),
-    // Floor 1: the wire, this host, background tasks.
+    // Floor 1: the wire, this host, background tasks, HTTP to services.
     ("lifecycle", &["base"]),
     ("logging", &["base"]),
+    ("outbound", &[]),
     ("profile", &["base"]),
     ("protocol", &["base"]),
     // Floor 2: configuration and durable state.
@@ -31,9 +32,22 @@ const FLOORS: &[(&str, &[&str])] = &[
     // Floor 3: siblings.
     (
         "agents",
-        &["base", "lifecycle", "logging", "profile", "protocol", "store", "config", "secrets"],
+        &[
+            "base",
+            "lifecycle",
+            "logging",
+            "outbound",
+            "profile",
+            "protocol",
+            "store",
+            "config",
+            "secrets",
+        ],
     ),
-    ("channels", &["base", "lifecycle", "logging", "profile", "store", "config", "secrets"]),
+    (
+        "channels",
+        &["base", "lifecycle", "logging", "outbound", "profile", "store", "config", "secrets"],
+    ),
     ("supervise", &["base", "lifecycle", "logging", "profile", "store", "config"]),
     ("client", &["base", "lifecycle", "profile", "protocol", "store", "config", "secrets"]),
     // Floor 4: the composition root.

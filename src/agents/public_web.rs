@@ -51,16 +51,11 @@ impl PublicWeb {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::trace!("a crypto provider is installed already");
-        }
-        let client = reqwest::Client::builder()
+        let client = crate::outbound::builder()
             .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(Arc::new(PublicOnly))
             .connect_timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(0)
-            .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|err| innermost(&err))?;
         Ok(self.client.get_or_init(|| client))

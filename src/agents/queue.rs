@@ -18,7 +18,6 @@ use crate::agents::runtime::Inner;
 use crate::agents::runtime::Run;
 use crate::agents::sessions::Entry;
 use crate::agents::turn;
-use crate::base::id::uuid;
 use crate::config::Config;
 
 const DEFAULT_DEBOUNCE: Duration = Duration::from_secs(1);
@@ -129,7 +128,7 @@ impl Settings {
 pub(crate) fn enqueue(inner: &Arc<Inner>, run: &Arc<Run>) {
     let run = Arc::clone(run);
     let settings = settings_of(inner, &run);
-    let mut merged: Vec<(Arc<Run>, Option<String>)> = Vec::new();
+    let mut merged: Vec<Arc<Run>> = Vec::new();
     let mut interrupted: Vec<Arc<Run>> = Vec::new();
     let start = {
         let mut lanes = inner.session_lanes();
@@ -144,18 +143,18 @@ pub(crate) fn enqueue(inner: &Arc<Inner>, run: &Arc<Run>) {
                 match settings.map(|settings| settings.mode) {
                     Some(Mode::Interrupt) => {
                         interrupted.extend(lane.active.iter().map(Arc::clone));
-                        merged.extend(lane.waiting.drain(..).map(|run| (run, None)));
+                        // What nobody said in a chat waits on.
+                        let (chats, others): (Vec<_>, Vec<_>) =
+                            lane.waiting.drain(..).partition(|run| is_chat(run));
+                        merged = chats;
+                        lane.waiting = others.into();
                         lane.waiting.push_back(Arc::clone(&run));
                     }
-                    Some(Mode::Steer | Mode::SteerBacklog) if steer(inner, lane, &run) => {
-                        let active = lane.active.as_ref().map(|active| active.id.clone());
-                        merged.push((Arc::clone(&run), active));
-                    }
+                    Some(Mode::Steer | Mode::SteerBacklog) if steer(lane, &run) => {}
                     _ => {
                         lane.waiting.push_back(Arc::clone(&run));
                         if let Some(settings) = settings {
-                            let lost = overflow(lane, settings);
-                            merged.extend(lost.into_iter().map(|run| (run, None)));
+                            merged = overflow(lane, settings);
                         }
                     }
                 }
@@ -166,8 +165,8 @@ pub(crate) fn enqueue(inner: &Arc<Inner>, run: &Arc<Run>) {
     for run in interrupted {
         run.stop("interrupt");
     }
-    for (run, into) in merged {
-        end_silently(inner, &run, into);
+    for run in merged {
+        end_silently(inner, &run, None);
     }
     if start {
         let owner = Arc::clone(inner);
@@ -189,19 +188,42 @@ fn settings_of(inner: &Inner, run: &Run) -> Option<Settings> {
 }
 
 /// Hands the message to the active run; `false` if there is none to steer.
-fn steer(inner: &Inner, lane: &SessionLane, run: &Run) -> bool {
-    let Some(active) = lane.active.as_ref().filter(|run| run.steerable.load(Ordering::Acquire))
-    else {
+fn steer(lane: &SessionLane, run: &Arc<Run>) -> bool {
+    let Some(active) = &lane.active else { return false };
+    let mut waiting = active.steer.lock().unwrap_or_else(PoisonError::into_inner);
+    // Under the lock: a run that has looked for the last time takes no more.
+    if !active.steerable.load(Ordering::Acquire) {
         return false;
-    };
-    let Some(text) = text_of(inner, run) else { return false };
-    active.steer.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+    waiting.push(Arc::clone(run));
     true
 }
 
-fn text_of(inner: &Inner, run: &Run) -> Option<String> {
-    let request = run.request.lock().unwrap_or_else(PoisonError::into_inner);
-    request.as_ref().map(|request| turn::framed_message(inner, request))
+/// What joined an active run; from now on that one answers for it. With `last`
+/// it takes no more unless there was something.
+pub(crate) fn joined(inner: &Inner, active: &Run, last: bool) -> Vec<RunRequest> {
+    loop {
+        let waiting = {
+            let mut waiting = active.steer.lock().unwrap_or_else(PoisonError::into_inner);
+            if last && waiting.is_empty() {
+                active.steerable.store(false, Ordering::Release);
+            }
+            std::mem::take(&mut *waiting)
+        };
+        let is_empty = waiting.is_empty();
+        let mut requests = Vec::new();
+        for run in waiting {
+            if run.cancel.is_cancelled() {
+                end_aborted(inner, &run);
+                continue;
+            }
+            requests.extend(run.request.lock().unwrap_or_else(PoisonError::into_inner).take());
+            end_silently(inner, &run, Some(active.id.clone()));
+        }
+        if is_empty || !requests.is_empty() {
+            return requests;
+        }
+    }
 }
 
 fn is_chat(run: &Run) -> bool {
@@ -238,60 +260,92 @@ fn end_silently(inner: &Inner, run: &Run, into: Option<String>) {
     run.finish(outcome);
 }
 
+fn end_aborted(inner: &Inner, run: &Run) {
+    run.finish(run.outcome_without_turn(RunStatus::Aborted, inner.clock.now_ms()));
+}
+
+/// Takes out what was aborted while it waited.
+fn take_aborted(lane: &mut SessionLane) -> Vec<Arc<Run>> {
+    let (aborted, left): (Vec<_>, Vec<_>) =
+        lane.waiting.drain(..).partition(|run| run.cancel.is_cancelled());
+    lane.waiting = left.into();
+    aborted
+}
+
 /// Runs what a session has waiting, one after the other.
 async fn drive(inner: &Arc<Inner>, lane_key: &str) {
     while let Some(run) = next(inner, lane_key).await {
         execute(inner, &run).await;
-        follow_up(inner, lane_key, &run);
+        requeue(inner, lane_key, &run);
     }
 }
 
 /// The next run of the session, with what is to be merged into it; `None`
 /// closes the lane.
 async fn next(inner: &Arc<Inner>, lane_key: &str) -> Option<Arc<Run>> {
-    let first = {
-        let mut lanes = inner.session_lanes();
-        let lane = lanes.get_mut(lane_key)?;
-        lane.active = None;
-        let Some(first) = lane.waiting.front().map(Arc::clone) else {
-            lanes.remove(lane_key);
-            return None;
-        };
-        first
-    };
-    let collect = settings_of(inner, &first).filter(|settings| settings.mode == Mode::Collect);
-    let crowded = |inner: &Inner| {
-        inner.session_lanes().get(lane_key).is_some_and(|lane| {
-            lane.waiting.len() > 1 && lane.waiting.iter().take(2).all(|run| is_chat(run))
-        })
-    };
-    if let Some(settings) = collect
-        && crowded(inner)
-    {
-        debounce(inner, lane_key, settings.debounce).await;
-    }
-    let mut absorbed = Vec::new();
-    let run = {
-        let mut lanes = inner.session_lanes();
-        let lane = lanes.get_mut(lane_key)?;
-        let mut run = lane.waiting.pop_front()?;
-        let dropped = std::mem::take(&mut lane.dropped);
-        if collect.is_some() {
-            let mut group = vec![Arc::clone(&run)];
-            while lane.waiting.front().is_some_and(|run| is_chat(run)) {
-                group.extend(lane.waiting.pop_front());
+    loop {
+        let (aborted, first) = {
+            let mut lanes = inner.session_lanes();
+            let lane = lanes.get_mut(lane_key)?;
+            lane.active = None;
+            let aborted = take_aborted(lane);
+            let first = lane.waiting.front().map(Arc::clone);
+            if first.is_none() {
+                lanes.remove(lane_key);
             }
-            if let Some(last) = group.pop() {
-                if !group.is_empty() || !dropped.is_empty() {
-                    merge(&group, &last, &dropped);
-                }
-                absorbed = group;
-                run = last;
+            (aborted, first)
+        };
+        for run in aborted {
+            end_aborted(inner, &run);
+        }
+        let first = first?;
+        let collect = settings_of(inner, &first).filter(|settings| settings.mode == Mode::Collect);
+        let crowded = |inner: &Inner| {
+            inner.session_lanes().get(lane_key).is_some_and(|lane| {
+                lane.waiting.len() > 1 && lane.waiting.iter().take(2).all(|run| is_chat(run))
+            })
+        };
+        if let Some(settings) = collect
+            && crowded(inner)
+        {
+            debounce(inner, lane_key, settings.debounce).await;
+        }
+        if let Some(run) = take(inner, lane_key, collect.is_some()) {
+            return Some(run);
+        }
+        // All of them were aborted meanwhile.
+    }
+}
+
+/// Makes the first of the waiting runs the active one; `collect` merges those
+/// behind it into one.
+fn take(inner: &Inner, lane_key: &str, collect: bool) -> Option<Arc<Run>> {
+    let mut absorbed = Vec::new();
+    let (aborted, run) = {
+        let mut lanes = inner.session_lanes();
+        let lane = lanes.get_mut(lane_key)?;
+        let aborted = take_aborted(lane);
+        let mut run = lane.waiting.pop_front();
+        if run.as_ref().is_some_and(|run| is_chat(run)) {
+            absorbed.extend(run.take());
+            while collect && lane.waiting.front().is_some_and(|run| is_chat(run)) {
+                absorbed.extend(lane.waiting.pop_front());
+            }
+            run = absorbed.pop();
+            let dropped = std::mem::take(&mut lane.dropped);
+            if let Some(last) = &run
+                && !(absorbed.is_empty() && dropped.is_empty())
+            {
+                merge(&absorbed, last, &dropped);
             }
         }
-        lane.active = Some(Arc::clone(&run));
-        run
+        lane.active.clone_from(&run);
+        (aborted, run)
     };
+    for run in aborted {
+        end_aborted(inner, &run);
+    }
+    let run = run?;
     for earlier in absorbed {
         end_silently(inner, &earlier, Some(run.id.clone()));
     }
@@ -364,12 +418,11 @@ async fn execute(inner: &Arc<Inner>, run: &Arc<Run>) {
         () = run.cancel.cancelled() => None,
     };
     if run.cancel.is_cancelled() {
-        run.finish(run.outcome_without_turn(RunStatus::Aborted, inner.clock.now_ms()));
+        end_aborted(inner, run);
         return;
     }
     let outcome = AssertUnwindSafe(turn::run(inner, run, request)).catch_unwind().await;
     drop(permit);
-    run.steerable.store(false, Ordering::Release);
     run.finish(outcome.unwrap_or_else(|_| {
         tracing::error!(run_id = %run.id, "a run panicked");
         let mut outcome = run.outcome_without_turn(RunStatus::Error, inner.clock.now_ms());
@@ -378,28 +431,26 @@ async fn execute(inner: &Arc<Inner>, run: &Arc<Run>) {
     }));
 }
 
-/// Turns steering messages that came too late into a run of their own.
-fn follow_up(inner: &Arc<Inner>, lane_key: &str, run: &Arc<Run>) {
-    let left = std::mem::take(&mut *run.steer.lock().unwrap_or_else(PoisonError::into_inner));
+/// Messages that were to steer a run which ended first are next.
+fn requeue(inner: &Inner, lane_key: &str, run: &Run) {
+    let left = {
+        let mut waiting = run.steer.lock().unwrap_or_else(PoisonError::into_inner);
+        run.steerable.store(false, Ordering::Release);
+        std::mem::take(&mut *waiting)
+    };
     if left.is_empty() {
         return;
     }
-    tracing::debug!(session = lane_key, count = left.len(), "steering messages become a run");
-    let request = RunRequest {
-        run_id: uuid(),
-        session_key: run.key.clone(),
-        session_id: run.key.is_none().then(|| run.session_id.clone()),
-        agent: Some(run.agent.clone()),
-        message: left.join("\n\n"),
-        lane: run.lane,
-        ..RunRequest::default()
-    };
-    let owner = Arc::clone(inner);
-    inner.lifecycle.spawn("steering follow-up", move |_stop| async move {
-        if let Err(err) = owner.submit(request).await {
-            tracing::warn!(%err, "steering messages were not run");
+    tracing::debug!(
+        session = lane_key,
+        count = left.len(),
+        "steering messages wait for their turn"
+    );
+    if let Some(lane) = inner.session_lanes().get_mut(lane_key) {
+        for run in left.into_iter().rev() {
+            lane.waiting.push_front(run);
         }
-    });
+    }
 }
 
 #[cfg(test)]

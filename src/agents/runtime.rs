@@ -135,7 +135,7 @@ pub(crate) struct Run {
     /// Taken by the turn.
     pub(crate) request: Mutex<Option<RunRequest>>,
     /// Messages that steer the run at its next step.
-    pub(crate) steer: Mutex<Vec<String>>,
+    pub(crate) steer: Mutex<Vec<Arc<Run>>>,
     pub(crate) steerable: AtomicBool,
     /// Milliseconds since the epoch; 0 while it waits.
     pub(crate) started_at: AtomicU64,

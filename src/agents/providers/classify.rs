@@ -108,6 +108,11 @@ pub fn malformed(detail: impl std::fmt::Display) -> ProviderError {
     }
 }
 
+/// The model's configuration does not do; asking again cannot help.
+pub fn unusable(message: impl Into<String>) -> ProviderError {
+    ProviderError { reason: FailReason::Format, ..transport(message) }
+}
+
 fn reason_for(status: Option<u16>, text: &str) -> FailReason {
     let text = text.to_lowercase();
     let says = |marks: &[&str]| marks.iter().any(|mark| text.contains(mark));

@@ -19,13 +19,20 @@ use serde_json::Value;
 
 use crate::agents::providers::classify;
 use crate::agents::providers::lines::{Event, Framing, Splitter};
+use crate::agents::providers::tagged::Tagged;
 use crate::agents::providers::{ModelRef, Part, ProviderError};
+use crate::agents::run::Usage;
 use crate::base::backoff::Backoff;
+use crate::outbound;
 
 /// Tries of one call in the HTTP layer: the first one and two more.
 const ATTEMPTS: usize = 3;
 /// The longest `retry-after` that is waited for; longer ones fail at once.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Most tokens that a call can have cost.
+const MOST_TOKENS: u64 = 1_000_000_000;
+/// Longest answer, in bytes; a model that goes on has lost itself.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// Longest body of an error answer that is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
@@ -45,7 +52,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(15),
+            connect: outbound::CONNECT,
             // A reasoning model may think for minutes before it says a word.
             first_byte: Duration::from_secs(600),
             idle: Duration::from_secs(300),
@@ -93,13 +100,13 @@ impl Http {
 
     /// The client for `url`, made when first asked for.
     pub fn client(&self, url: &str) -> Result<reqwest::Client, ProviderError> {
-        let local = is_local(url);
+        let local = outbound::is_local(url);
         let slot = if local { &self.0.local } else { &self.0.remote };
         if let Some(client) = &*slot.load() {
             return Ok(reqwest::Client::clone(client));
         }
-        let client = build_client(local, self.0.timeouts.connect)
-            .map_err(|err| classify::transport(format!("no HTTP client: {}", chain(&err))))?;
+        let client =
+            outbound::client(local, self.0.timeouts.connect).map_err(classify::transport)?;
         slot.store(Some(Arc::new(client.clone())));
         Ok(client)
     }
@@ -122,6 +129,7 @@ impl Http {
     ) -> Result<BoxStream<'static, Result<Part, ProviderError>>, ProviderError> {
         let body = Bytes::from(body.to_string());
         let response = self.post(url, headers, body).await?;
+        let framing = framing_of(&response, framing)?;
         Ok(pump(response, framing, dialect, self.0.timeouts.idle))
     }
 
@@ -141,8 +149,10 @@ impl Http {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            let worth_it =
-                error.status.is_none_or(|status| matches!(status, 408 | 409 | 429 | 500..=599));
+            let worth_it = match error.status {
+                Some(status) => matches!(status, 408 | 409 | 429 | 500..=599),
+                None => error.reason.is_retryable(),
+            };
             let pause = match error.retry_after_ms.map(Duration::from_millis) {
                 Some(asked) if asked > MAX_RETRY_AFTER => return Err(error),
                 Some(asked) => asked,
@@ -169,7 +179,13 @@ impl Http {
             .await
             .map_err(|_| classify::transport("the provider did not answer in time"))?
             .map_err(|err| {
-                classify::transport(format!("Connection error: {}", chain(&err.without_url())))
+                if err.is_builder() {
+                    return classify::unusable(format!(
+                        "the model's `baseUrl` is no address: {}",
+                        outbound::explain(err)
+                    ));
+                }
+                classify::transport(format!("Connection error: {}", outbound::explain(err)))
             })?;
         if response.status().is_success() {
             return Ok(response);
@@ -205,9 +221,9 @@ pub fn headers(
     let configured = model.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in own.chain(configured) {
         let key = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| classify::malformed(format!("`{name}` is not a header name")))?;
+            .map_err(|_| classify::unusable(format!("`{name}` is not a header name")))?;
         let value = HeaderValue::from_str(value).map_err(|_| {
-            classify::malformed(format!("the value of header `{name}` has characters HTTP forbids"))
+            classify::unusable(format!("the value of header `{name}` has characters HTTP forbids"))
         })?;
         map.insert(key, value);
     }
@@ -219,12 +235,30 @@ pub fn join(base: &str, path: &str) -> String {
     format!("{}/{path}", base.trim_end_matches('/'))
 }
 
+/// How the answer is really framed: a server that ignores the wish for a stream
+/// sends one document, and one that is no model API sends a page.
+fn framing_of(response: &reqwest::Response, wanted: Framing) -> Result<Framing, ProviderError> {
+    let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("text/html") {
+        return Err(classify::malformed(
+            "it is a web page, not a model's words; is `baseUrl` the address of the API?",
+        ));
+    }
+    let is_document = wanted == Framing::Sse && kind.eq_ignore_ascii_case("application/json");
+    Ok(if is_document { Framing::Document } else { wanted })
+}
+
 struct Pump<D> {
     bytes: BoxStream<'static, reqwest::Result<Bytes>>,
     splitter: Splitter,
     dialect: D,
+    /// What the dialect read, before thinking is told apart.
+    read: VecDeque<Part>,
+    tagged: Tagged,
     ready: VecDeque<Part>,
     failed: Option<ProviderError>,
+    taken: usize,
     idle: Duration,
     ended: bool,
 }
@@ -239,8 +273,11 @@ fn pump<D: Dialect>(
         bytes: response.bytes_stream().boxed(),
         splitter: Splitter::new(framing),
         dialect,
+        read: VecDeque::new(),
+        tagged: Tagged::default(),
         ready: VecDeque::new(),
         failed: None,
+        taken: 0,
         idle,
         ended: false,
     };
@@ -264,6 +301,9 @@ impl<D: Dialect> Pump<D> {
             if let Err(error) = self.advance().await {
                 self.failed = Some(error);
             }
+            for part in self.read.drain(..) {
+                self.tagged.take(plausible(part), &mut self.ready);
+            }
         }
     }
 
@@ -273,13 +313,19 @@ impl<D: Dialect> Pump<D> {
             .map_err(|_| classify::transport("the provider went silent in mid-answer"))?;
         match piece {
             Some(Ok(bytes)) => {
+                self.taken += bytes.len();
+                if self.taken > MAX_ANSWER {
+                    return Err(classify::malformed(format!(
+                        "it goes on after {MAX_ANSWER} bytes"
+                    )));
+                }
                 self.splitter.push(&bytes).map_err(classify::malformed)?;
                 while let Some(event) = self.splitter.next_event() {
-                    self.dialect.on_event(&event, &mut self.ready)?;
+                    self.dialect.on_event(&event, &mut self.read)?;
                 }
                 if self.dialect.is_complete() {
                     self.ended = true;
-                    self.dialect.finish(&mut self.ready)?;
+                    self.dialect.finish(&mut self.read)?;
                 }
                 Ok(())
             }
@@ -287,38 +333,29 @@ impl<D: Dialect> Pump<D> {
             None => {
                 self.ended = true;
                 if let Some(event) = self.splitter.last_event() {
-                    self.dialect.on_event(&event, &mut self.ready)?;
+                    self.dialect.on_event(&event, &mut self.read)?;
                 }
-                self.dialect.finish(&mut self.ready)
+                let finished = self.dialect.finish(&mut self.read);
+                match self.splitter.framing() {
+                    Framing::Document => finished.map_err(|_| {
+                        classify::malformed("it is one document, not the stream that was asked for")
+                    }),
+                    Framing::Sse | Framing::Ndjson => finished,
+                }
             }
         }
     }
 }
 
-fn build_client(local: bool, connect: Duration) -> reqwest::Result<reqwest::Client> {
-    // Someone else may have installed one first; any provider will do.
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::trace!("a crypto provider is installed already");
+/// A count of tokens beyond any model's is none.
+fn plausible(part: Part) -> Part {
+    match part {
+        Part::Done { stop, usage, response_id } if usage.total_tokens > MOST_TOKENS => {
+            tracing::debug!(tokens = usage.total_tokens, "implausible usage is ignored");
+            Part::Done { stop, usage: Usage::default(), response_id }
+        }
+        other => other,
     }
-    let builder = reqwest::Client::builder()
-        .connect_timeout(connect)
-        .pool_idle_timeout(Duration::from_secs(30))
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("openclaw/", env!("CARGO_PKG_VERSION")));
-    if local { builder.no_proxy().tls_certs_only([]).build() } else { builder.build() }
-}
-
-/// Whether `url` is plain HTTP to this host.
-fn is_local(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return false;
-    };
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
@@ -332,34 +369,9 @@ fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
     ms.filter(|ms| (0.0..=1e12).contains(ms)).map(|ms| ms as u64)
 }
 
-/// An error with its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_plain_http_to_loopback_counts_as_local() {
-        for url in ["http://127.0.0.1:1/x", "http://localhost/", "http://[::1]:8080/v1"] {
-            assert!(is_local(url), "{url}");
-        }
-        for url in ["https://127.0.0.1/", "http://10.0.0.1/", "http://localhost.evil.example/"] {
-            assert!(!is_local(url), "{url}");
-        }
-    }
 
     #[test]
     fn a_wish_to_wait_is_read_in_both_spellings() {

@@ -2,7 +2,11 @@
 //! newline-delimited JSON.
 //!
 //! Bytes may be split anywhere, also inside a UTF-8 sequence; lines end in LF,
-//! CRLF or CR. It does not read from sockets and knows nothing of JSON.
+//! CRLF or CR. It does not read from sockets and knows nothing of what the JSON says.
+
+use std::borrow::Cow;
+
+use crate::base::json::without_lone_surrogates;
 
 /// Longest line, and longest event, that is accepted; a peer that sends more is
 /// not a model API.
@@ -61,6 +65,11 @@ impl Lines {
         Some(&self.buffer[from..end])
     }
 
+    /// Bytes that wait to be handed out.
+    fn held(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
     /// What is left when the stream ends without a line end.
     pub fn rest(&mut self) -> Option<&[u8]> {
         let from = std::mem::replace(&mut self.start, self.buffer.len());
@@ -77,6 +86,8 @@ pub enum Framing {
     Sse,
     /// One JSON document per line.
     Ndjson,
+    /// One JSON document in all.
+    Document,
 }
 
 /// One event of a stream.
@@ -85,6 +96,14 @@ pub struct Event {
     /// Empty when the event has no name.
     pub name: String,
     pub data: String,
+}
+
+impl Event {
+    /// JavaScript's half emojis are mended: no JSON reader here takes them.
+    fn new(name: String, data: Cow<'_, str>) -> Self {
+        let data = without_lone_surrogates(&data).unwrap_or_else(|| data.into_owned());
+        Self { name, data }
+    }
 }
 
 /// Turns bytes into events.
@@ -108,8 +127,12 @@ impl Splitter {
         }
     }
 
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), LineTooLong> {
-        if self.data.len() > MAX_LINE {
+        if self.data.len() > MAX_LINE || self.lines.held() > 2 * MAX_LINE {
             return Err(LineTooLong);
         }
         self.lines.push(bytes)
@@ -117,15 +140,17 @@ impl Splitter {
 
     /// The next whole event.
     pub fn next_event(&mut self) -> Option<Event> {
+        if self.framing == Framing::Document {
+            return None;
+        }
         loop {
             let line = self.lines.next_line()?;
             match self.framing {
-                Framing::Ndjson => {
+                Framing::Ndjson | Framing::Document => {
                     if line.iter().all(u8::is_ascii_whitespace) {
                         continue;
                     }
-                    let data = String::from_utf8_lossy(line).into_owned();
-                    return Some(Event { name: String::new(), data });
+                    return Some(Event::new(String::new(), String::from_utf8_lossy(line)));
                 }
                 Framing::Sse if line.is_empty() => {
                     if let Some(event) = self.take() {
@@ -142,11 +167,12 @@ impl Splitter {
     /// The event that the end of the stream closes, if there is one.
     pub fn last_event(&mut self) -> Option<Event> {
         match (self.framing, self.lines.rest()) {
-            (Framing::Ndjson, Some(line)) if !line.iter().all(u8::is_ascii_whitespace) => {
-                let data = String::from_utf8_lossy(line).into_owned();
-                Some(Event { name: String::new(), data })
+            (Framing::Ndjson | Framing::Document, Some(line))
+                if !line.iter().all(u8::is_ascii_whitespace) =>
+            {
+                Some(Event::new(String::new(), String::from_utf8_lossy(line)))
             }
-            (Framing::Ndjson, _) => None,
+            (Framing::Ndjson | Framing::Document, _) => None,
             (Framing::Sse, rest) => {
                 if let Some(line) = rest {
                     field(line, &mut self.name, &mut self.data, &mut self.has_data);
@@ -159,7 +185,7 @@ impl Splitter {
     fn take(&mut self) -> Option<Event> {
         let name = std::mem::take(&mut self.name);
         let data = std::mem::take(&mut self.data);
-        std::mem::take(&mut self.has_data).then_some(Event { name, data })
+        std::mem::take(&mut self.has_data).then(|| Event::new(name, data.into()))
     }
 }
 
@@ -217,6 +243,20 @@ mod tests {
     fn an_event_that_the_end_cuts_short_still_counts() {
         assert_eq!(events(Framing::Sse, &[b"data: x"]), [pair("", "x")]);
         assert_eq!(events(Framing::Ndjson, &[b"{\"a\":1}\n\n{\"b\"", b":2}"]).len(), 2);
+    }
+
+    #[test]
+    fn a_document_is_one_event_whatever_its_lines() {
+        assert_eq!(
+            events(Framing::Document, &[b"{\n \"a\":", b" 1\n}\n"]),
+            [pair("", "{\n \"a\": 1\n}\n")]
+        );
+        assert_eq!(events(Framing::Document, &[b"\n"]), []);
+    }
+
+    #[test]
+    fn half_an_emoji_does_not_spoil_the_event() {
+        assert_eq!(events(Framing::Sse, &[b"data: \"\\ud83e\"\n\n"]), [pair("", "\"\\ufffd\"")]);
     }
 
     #[test]

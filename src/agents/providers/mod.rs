@@ -14,6 +14,7 @@ pub mod ollama;
 mod openai_completions;
 mod openai_responses;
 pub mod replay;
+mod tagged;
 
 use std::fmt::Debug;
 use std::sync::Arc;

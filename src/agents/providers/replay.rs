@@ -5,6 +5,7 @@
 //! out, thinking goes back only to the model that thought it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ pub enum Block<'a> {
     ToolCall {
         /// As the API may see it: letters and digits alone.
         id: String,
-        name: &'a str,
+        name: Cow<'a, str>,
         arguments: &'a Value,
         signature: Option<&'a str>,
     },
@@ -54,7 +55,7 @@ pub enum Block<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolResult<'a> {
     pub id: String,
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     pub content: Vec<Content<'a>>,
     pub is_error: bool,
 }
@@ -92,7 +93,8 @@ pub fn turns<'a>(messages: &'a [Value], model: &ModelRef) -> Vec<Turn<'a>> {
     let sees_images = model.input.iter().any(|kind| kind == "image");
     let mut turns = Vec::with_capacity(messages.len());
     // Calls that wait for their result, in order.
-    let mut open: Vec<(String, &str)> = Vec::new();
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut ids = Ids::for_model(model);
     for message in messages {
         match message["role"].as_str() {
             Some("user") => {
@@ -104,23 +106,26 @@ pub fn turns<'a>(messages: &'a [Value], model: &ModelRef) -> Vec<Turn<'a>> {
             }
             Some("assistant") => {
                 let own = is_own(message, model);
-                let blocks = blocks(message, own);
+                let mut blocks = blocks(message, own);
                 if !blocks.is_empty() {
                     close(&mut turns, &mut open);
-                    open.extend(blocks.iter().filter_map(|block| match block {
-                        Block::ToolCall { id, name, .. } => Some((id.clone(), *name)),
-                        _ => None,
-                    }));
+                    for block in &mut blocks {
+                        if let Block::ToolCall { id, name, .. } = block {
+                            let stored = std::mem::take(id);
+                            *id = ids.fresh(&stored);
+                            open.push(Open { stored, id: id.clone(), name: name.clone() });
+                        }
+                    }
                     turns.push(Turn::Assistant(blocks));
                 }
             }
             Some("toolResult") => {
-                let id = sanitized(message["toolCallId"].as_str().unwrap_or_default());
-                if let Some(at) = open.iter().position(|(call, _)| *call == id) {
-                    let (id, name) = open.remove(at);
+                let answered = message["toolCallId"].as_str().unwrap_or_default();
+                if let Some(at) = open.iter().position(|call| call.stored == answered) {
+                    let Open { id, name, .. } = open.remove(at);
                     turns.push(Turn::ToolResult(ToolResult {
                         id,
-                        name: message["toolName"].as_str().unwrap_or(name),
+                        name,
                         content: contents(&message["content"], sees_images),
                         is_error: message["isError"].as_bool().unwrap_or(false),
                     }));
@@ -133,11 +138,63 @@ pub fn turns<'a>(messages: &'a [Value], model: &ModelRef) -> Vec<Turn<'a>> {
     turns
 }
 
-/// A tool-call id with nothing but letters and digits; the part after `|`,
-/// which names an item of the Responses API, is dropped.
-pub fn sanitized(id: &str) -> String {
-    let id = id.split('|').next().unwrap_or_default();
-    id.chars().filter(char::is_ascii_alphanumeric).collect()
+/// A call that waits for its result.
+struct Open<'a> {
+    stored: String,
+    id: String,
+    name: Cow<'a, str>,
+}
+
+/// The ids of one conversation's calls, as an API may see them: letters and
+/// digits alone, not too long, none twice. Models on one's own machine number
+/// the calls of each answer anew.
+struct Ids {
+    used: HashSet<String>,
+    longest: usize,
+    /// Every id has to be that long.
+    exact: bool,
+}
+
+impl Ids {
+    fn for_model(model: &ModelRef) -> Self {
+        let exact = model.provider == "mistral" || model.base_url.contains("api.mistral.ai");
+        Self { used: HashSet::new(), longest: if exact { 9 } else { 40 }, exact }
+    }
+
+    /// The part after `|`, which names an item of the Responses API, is dropped.
+    fn fresh(&mut self, stored: &str) -> String {
+        let stored = stored.split('|').next().unwrap_or_default();
+        let mut id: String = stored.chars().filter(char::is_ascii_alphanumeric).collect();
+        id.truncate(self.longest);
+        if id.is_empty() {
+            id.push_str("call");
+        }
+        if self.exact {
+            id = format!("{id:0<width$}", width = self.longest);
+        }
+        let stem = id.clone();
+        let mut again = 1_u64;
+        while !self.used.insert(id.clone()) {
+            again += 1;
+            let mark = format!("x{again}");
+            id.clone_from(&stem);
+            id.truncate(self.longest - mark.len());
+            id.push_str(&mark);
+        }
+        id
+    }
+}
+
+/// A tool's name as APIs accept it; one that a model made up could spoil every
+/// later turn.
+fn tool_name(name: &str) -> Cow<'_, str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if (1..=64).contains(&name.len()) && name.chars().all(fits) {
+        return Cow::Borrowed(name);
+    }
+    let mut fitting: String = name.trim().chars().map(|c| if fits(c) { c } else { '_' }).collect();
+    fitting.truncate(64);
+    if fitting.is_empty() { Cow::Borrowed("unknown") } else { Cow::Owned(fitting) }
 }
 
 /// The arguments of a call as an object; what a model garbled becomes `{}`.
@@ -149,8 +206,8 @@ pub fn object(arguments: &Value) -> Cow<'_, Value> {
     }
 }
 
-fn close<'a>(turns: &mut Vec<Turn<'a>>, open: &mut Vec<(String, &'a str)>) {
-    for (id, name) in open.drain(..) {
+fn close<'a>(turns: &mut Vec<Turn<'a>>, open: &mut Vec<Open<'a>>) {
+    for Open { id, name, .. } in open.drain(..) {
         turns.push(Turn::ToolResult(ToolResult {
             id,
             name,
@@ -213,8 +270,8 @@ fn blocks(message: &Value, own: bool) -> Vec<Block<'_>> {
                 signature: block["thinkingSignature"].as_str().unwrap_or_default(),
             }),
             "toolCall" if whole => Some(Block::ToolCall {
-                id: sanitized(block["id"].as_str()?),
-                name: block["name"].as_str()?,
+                id: block["id"].as_str()?.to_owned(),
+                name: tool_name(block["name"].as_str()?),
                 arguments: &block["arguments"],
                 signature: block["thoughtSignature"].as_str().filter(|_| own),
             }),
@@ -246,7 +303,64 @@ mod tests {
         let turns = turns(&messages, &model());
         assert_eq!(turns.len(), 4);
         let Turn::ToolResult(result) = &turns[2] else { panic!("{turns:?}") };
-        assert_eq!((result.id.as_str(), result.name, result.is_error), ("calla1", "read", true));
+        assert_eq!((result.id.as_str(), &*result.name, result.is_error), ("calla1", "read", true));
+    }
+
+    #[test]
+    fn ids_are_short_and_unique_and_names_are_names_whatever_a_model_said() {
+        let call = |id: &str, name: &str| json!({"type": "toolCall", "id": id, "name": name, "arguments": {}});
+        let result = |id: &str, text: &str| json!({"role": "toolResult", "toolCallId": id, "toolName": "x", "content": text});
+        let long = format!("call_{}", "x".repeat(200));
+        let messages = [
+            json!({"role": "assistant", "content": [call("call_1", "read"), call("call-1", " a.b "), call("é", "")]}),
+            result("call-1", "second"),
+            result("call_1", "first"),
+            json!({"role": "assistant", "content": [call("call_1", "read"), call("call_1", "read"), call(&long, "read"), call(&long, "read")]}),
+            result("call_1", "third"),
+            result("call_1", "fourth"),
+        ];
+        let seen = |model: &ModelRef| {
+            let mut names = Vec::new();
+            let mut calls = Vec::new();
+            let mut results = Vec::new();
+            for turn in turns(&messages, model) {
+                match turn {
+                    Turn::Assistant(blocks) => {
+                        for block in blocks {
+                            let Block::ToolCall { id, name, .. } = block else {
+                                panic!("{block:?}")
+                            };
+                            calls.push(id);
+                            names.push(name.into_owned());
+                        }
+                    }
+                    Turn::ToolResult(result) => {
+                        results.push((result.id.clone(), result.text().into_owned()))
+                    }
+                    Turn::User(_) => panic!("no user spoke"),
+                }
+            }
+            (calls, names, results)
+        };
+        let (calls, names, results) = seen(&model());
+        let cut = format!("call{}", "x".repeat(36));
+        let cut_again = format!("call{}x2", "x".repeat(34));
+        assert_eq!(calls, ["call1", "call1x2", "call", "call1x3", "call1x4", &cut, &cut_again]);
+        assert_eq!(names[..3], ["read", "a_b", "unknown"]);
+        let of =
+            |text: &str| results.iter().find(|(_, said)| said == text).map(|(id, _)| id.as_str());
+        assert_eq!(
+            ["first", "second", "third", "fourth"].map(of),
+            ["call1", "call1x2", "call1x3", "call1x4"].map(Some)
+        );
+        assert_eq!(results.len(), calls.len());
+
+        let (calls, ..) = seen(&ModelRef { provider: "mistral".into(), ..model() });
+        let different: HashSet<&String> = calls.iter().collect();
+        assert!(
+            calls.iter().all(|id| id.len() == 9) && different.len() == calls.len(),
+            "{calls:?}"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::agents::prompt::visible_text;
 use crate::agents::providers::Part;
 use crate::agents::providers::Stop;
+use crate::agents::providers::ToolSpec;
 use crate::agents::run::Usage;
 
 /// A call the model asks for.
@@ -126,11 +127,37 @@ impl Answer {
         }
     }
 
+    /// Gives calls the names of `tools` that they mean: models add blanks,
+    /// capitals and prefixes.
+    pub(crate) fn correct_names(&mut self, tools: &[ToolSpec]) {
+        let blocks = self.blocks.iter_mut().filter(|block| block["type"] == "toolCall");
+        for (call, block) in self.calls.iter_mut().zip(blocks) {
+            if let Some(name) = meant(&call.name, tools) {
+                name.clone_into(&mut call.name);
+                block["name"] = name.into();
+            }
+        }
+    }
+
     /// What is worth keeping of an answer that was cut off: text and finished
     /// thinking, no calls.
     pub(crate) fn partial_blocks(&self) -> Vec<Value> {
         self.blocks.iter().filter(|block| block["type"] == "text").cloned().collect()
     }
+}
+
+/// The tool that a wrong name stands for.
+fn meant<'a>(name: &str, tools: &'a [ToolSpec]) -> Option<&'a str> {
+    let named = |name: &str| tools.iter().map(|tool| tool.name.as_str()).find(|tool| *tool == name);
+    if named(name).is_some() {
+        return None;
+    }
+    let name = name.trim();
+    let last = name.rsplit(['.', '/', ':']).next().unwrap_or_default();
+    let alike = |name: &str| {
+        tools.iter().map(|tool| tool.name.as_str()).find(|tool| tool.eq_ignore_ascii_case(name))
+    };
+    named(name).or_else(|| alike(name)).or_else(|| alike(last))
 }
 
 fn signature_field(kind: &str) -> &'static str {
@@ -167,6 +194,32 @@ mod tests {
             ])
         );
         assert_eq!(answer.text(), "abc");
+    }
+
+    #[test]
+    fn a_call_means_the_tool_whose_name_it_nearly_says() {
+        let tool = |name: &str| ToolSpec {
+            name: name.to_owned(),
+            description: String::new(),
+            parameters: json!({}),
+        };
+        let tools = [tool("read"), tool("web_fetch")];
+        let cases = [
+            ("read", "read"),
+            (" Read", "read"),
+            ("functions.read", "read"),
+            ("default_api:WEB_FETCH", "web_fetch"),
+            ("rm", "rm"),
+            ("", ""),
+        ];
+        for (said, meant) in cases {
+            let mut answer = Answer::default();
+            answer.push(Part::Text("x".into()));
+            let call = Part::ToolCall { id: "1".into(), name: said.into(), arguments: json!({}) };
+            answer.push(call);
+            answer.correct_names(&tools);
+            assert_eq!((&*answer.calls[0].name, &answer.blocks[1]["name"]), (meant, &json!(meant)));
+        }
     }
 
     #[test]

@@ -206,9 +206,13 @@ impl Turn<'_> {
         self.account(answer.usage, &ready.model);
         let summary = answer.text().trim();
         if summary.is_empty() {
-            return Err(Halt::Internal(
-                "the model wrote no summary of the conversation".to_owned(),
-            ));
+            // Another model may do better.
+            return Err(Halt::Provider(ProviderError {
+                reason: FailReason::Unknown,
+                status: None,
+                message: "the model wrote no summary of the conversation".to_owned(),
+                retry_after_ms: None,
+            }));
         }
         Ok(summary.to_owned())
     }

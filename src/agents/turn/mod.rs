@@ -21,6 +21,7 @@ use crate::agents::commands;
 use crate::agents::commands::Name;
 use crate::agents::prompt;
 use crate::agents::providers::ProviderError;
+use crate::agents::run::Image;
 use crate::agents::run::RunBody;
 use crate::agents::run::RunOutcome;
 use crate::agents::run::RunRequest;
@@ -83,6 +84,16 @@ pub(crate) async fn run(inner: &Arc<Inner>, run: &Arc<Run>, request: RunRequest)
 pub(crate) fn framed_message(inner: &Inner, request: &RunRequest) -> String {
     let zone = time_zone(&inner.config.load().config);
     prompt::frame(&request.frame, &request.message, inner.clock.now_ms(), &zone)
+}
+
+/// What a user says, in transcript form.
+fn user_message(text: &str, images: &[Image], now_ms: u64) -> Value {
+    let images = images
+        .iter()
+        .map(|image| json!({"type": "image", "data": image.data, "mimeType": image.mime_type}));
+    let content: Vec<Value> =
+        [json!({"type": "text", "text": text})].into_iter().chain(images).collect();
+    json!({"role": "user", "content": content, "timestamp": now_ms})
 }
 
 /// The user's time zone: configured, else the host's.

@@ -222,13 +222,7 @@ impl Turn<'_> {
             self.branch.thinking = Some(thinking);
         }
         let text = self.user_text();
-        let mut content = vec![json!({"type": "text", "text": text})];
-        for image in &self.request.images {
-            content.push(json!({
-                "type": "image", "data": image.data, "mimeType": image.mime_type,
-            }));
-        }
-        let message = json!({"role": "user", "content": content, "timestamp": now});
+        let message = crate::agents::turn::user_message(&text, &self.request.images, now);
         self.add_message(message);
         self.flush().await
     }

@@ -2,7 +2,6 @@
 //! to ask for. A failed call is tried again, then on the next model.
 
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -161,7 +160,10 @@ impl Turn<'_> {
             self.fit_context(&ready, &system, &bench.specs, deadline).await?;
             let call = self.model_call(&model, &system, &bench.specs);
             let answer = match self.listen(&ready, call, deadline).await {
-                Ok(answer) => answer,
+                Ok(mut answer) => {
+                    answer.correct_names(&bench.specs);
+                    answer
+                }
                 Err(Halt::Provider(error)) => {
                     models.report(&self.snapshot, &self.run.agent, &ready, Some(&error));
                     if self.shrink_after(&error, &ready, deadline).await? {
@@ -176,7 +178,7 @@ impl Turn<'_> {
             self.keep(&answer, &model);
             self.flush().await.map_err(Halt::Internal)?;
             if answer.calls.is_empty() {
-                if !self.steered() {
+                if !self.steered(true) {
                     return Ok(());
                 }
                 self.flush().await.map_err(Halt::Internal)?;
@@ -185,7 +187,7 @@ impl Turn<'_> {
             if self.run_calls(&bench, &answer.calls, &model).await? {
                 return Ok(());
             }
-            self.steered();
+            self.steered(false);
             self.flush().await.map_err(Halt::Internal)?;
         }
         Err(Halt::Internal(format!("the run was ended after {MOST_STEPS} model calls")))
@@ -538,17 +540,14 @@ impl Turn<'_> {
     }
 
     /// Adds messages that arrived meanwhile; `false` if there were none.
-    fn steered(&mut self) -> bool {
-        let texts =
-            std::mem::take(&mut *self.run.steer.lock().unwrap_or_else(PoisonError::into_inner));
-        for text in &texts {
-            let message = json!({
-                "role": "user", "content": [{"type": "text", "text": text}],
-                "timestamp": self.now(),
-            });
+    fn steered(&mut self, last: bool) -> bool {
+        let joined = crate::agents::queue::joined(self.inner, self.run, last);
+        for request in &joined {
+            let text = crate::agents::turn::framed_message(self.inner, request);
+            let message = crate::agents::turn::user_message(&text, &request.images, self.now());
             self.add_message(message);
         }
-        !texts.is_empty()
+        !joined.is_empty()
     }
 }
 

@@ -458,6 +458,91 @@ async fn a_steering_message_joins_the_active_run() {
 }
 
 #[tokio::test]
+async fn what_was_to_steer_a_run_that_ended_is_answered_by_itself() {
+    let world = World::with(
+        vec![Script::Hang("busy"), Script::Say("late")],
+        &json!({"messages": {"queue": {"mode": "steer"}}}),
+        None,
+    );
+    let chat = |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
+    world.agents.submit(chat("a", "one")).await.unwrap();
+    world.hears("a text busy").await;
+    let second = world.agents.submit(chat("b", "two")).await.unwrap();
+    assert!(second.outcome_now().is_none(), "nobody answers for it yet");
+    world.agents.abort(&AbortTarget::Run("a".into()));
+    let outcome = second.outcome().await;
+    assert_eq!((outcome.text.as_str(), &outcome.merged_into), ("late", &None));
+}
+
+#[tokio::test]
+async fn what_was_stopped_while_it_waited_is_not_asked_with_the_next_message() {
+    for mode in ["collect", "steer", "followup"] {
+        let world = World::with(
+            vec![Script::Hang("busy"), Script::Say("fresh")],
+            &json!({"messages": {"queue": {"mode": mode, "debounceMs": 10}}}),
+            None,
+        );
+        let chat =
+            |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
+        let first = world.agents.submit(chat("a", "one")).await.unwrap();
+        world.hears("a text busy").await;
+        let mut waiting = Vec::new();
+        for id in ["b", "c"] {
+            waiting.push(world.agents.submit(chat(id, "unwanted")).await.unwrap());
+        }
+        let main = SessionKey::new("agent:main:main");
+        assert_eq!(world.agents.abort(&AbortTarget::Session(main)).len(), 3, "{mode}");
+        let next = world.agents.submit(chat("d", "wanted")).await.unwrap();
+        assert_eq!(next.outcome().await.text, "fresh", "{mode}");
+        for handle in waiting.iter().chain([&first]) {
+            assert_eq!(handle.outcome().await.status, RunStatus::Aborted, "{mode}");
+        }
+        let calls = world.provider.calls.lock().unwrap();
+        let asked = serde_json::to_string(&calls[1].messages).unwrap();
+        assert!(asked.contains("wanted") && !asked.contains("unwanted"), "{mode}: {asked}");
+    }
+}
+
+#[tokio::test]
+async fn an_interruption_ends_chats_and_nothing_else() {
+    let world = World::with(
+        vec![Script::Hang("busy"), Script::Say("job done"), Script::Say("answer")],
+        &json!({"messages": {"queue": {"mode": "interrupt"}}}),
+        None,
+    );
+    let chat = |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
+    let first = world.agents.submit(chat("a", "one")).await.unwrap();
+    world.hears("a text busy").await;
+    let job = world.agents.submit(request("job", "a job")).await.unwrap();
+    let last = world.agents.submit(chat("b", "two")).await.unwrap();
+    assert_eq!(first.outcome().await.status, RunStatus::Aborted);
+    assert_eq!(job.outcome().await.text, "job done");
+    assert_eq!(last.outcome().await.text, "answer");
+}
+
+#[tokio::test]
+async fn messages_that_did_not_fit_are_named_in_every_mode() {
+    for mode in ["collect", "followup"] {
+        let world = World::with(
+            vec![Script::Hang("busy")],
+            &json!({"messages": {"queue": {"mode": mode, "cap": 1, "debounceMs": 10}}}),
+            None,
+        );
+        let chat =
+            |id: &str, text: &str| RunRequest { queueing: Queueing::Chat, ..request(id, text) };
+        world.agents.submit(chat("a", "one")).await.unwrap();
+        world.hears("a text busy").await;
+        world.agents.submit(chat("b", "the first")).await.unwrap();
+        let last = world.agents.submit(chat("c", "the second")).await.unwrap();
+        world.agents.abort(&AbortTarget::Run("a".into()));
+        last.outcome().await;
+        let calls = world.provider.calls.lock().unwrap();
+        let asked = serde_json::to_string(calls[1].messages.last().unwrap()).unwrap();
+        assert!(asked.contains("- the first") && asked.contains("the second"), "{mode}: {asked}");
+    }
+}
+
+#[tokio::test]
 async fn an_overlong_conversation_is_compacted_and_goes_on() {
     let world = World::new(vec![
         Script::Say("one"),

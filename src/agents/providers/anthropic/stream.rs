@@ -143,7 +143,7 @@ impl Dialect for Reader {
             }
         };
         let usage = &mut self.usage;
-        usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write;
+        usage.total_tokens = usage.prompt().saturating_add(usage.output);
         let response_id = self.response_id.take();
         out.push_back(Part::Done { stop, usage: self.usage, response_id });
         Ok(())

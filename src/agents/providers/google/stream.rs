@@ -46,13 +46,16 @@ impl Dialect for Reader {
             let number = |key: &str| usage[key].as_u64().unwrap_or(0);
             let cached = number("cachedContentTokenCount");
             let input = number("promptTokenCount").saturating_sub(cached);
-            let output = number("candidatesTokenCount") + number("thoughtsTokenCount");
+            let output =
+                number("candidatesTokenCount").saturating_add(number("thoughtsTokenCount"));
             self.usage = Usage {
                 input,
                 output,
                 cache_read: cached,
                 cache_write: 0,
-                total_tokens: usage["totalTokenCount"].as_u64().unwrap_or(input + cached + output),
+                total_tokens: usage["totalTokenCount"]
+                    .as_u64()
+                    .unwrap_or(input.saturating_add(cached).saturating_add(output)),
             };
         }
         Ok(())

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::agents::providers::http::Dialect;
 use crate::agents::providers::lines::Event;
-use crate::agents::providers::{Part, ProviderError, Stop, classify};
+use crate::agents::providers::{self, Part, ProviderError, Stop, classify};
 use crate::agents::run::Usage;
 use crate::base::id;
 
@@ -63,7 +63,11 @@ impl Dialect for Reader {
                 out.push_back(Part::ToolCall {
                     id: format!("ollama_call_{}", id::uuid()),
                     name: function["name"].as_str().unwrap_or_default().to_owned(),
-                    arguments: function["arguments"].clone(),
+                    // Some models' templates leave them as JSON text.
+                    arguments: match &function["arguments"] {
+                        Value::String(text) => providers::tool_arguments(text.clone()),
+                        arguments => arguments.clone(),
+                    },
                 });
             }
         }
@@ -72,7 +76,7 @@ impl Dialect for Reader {
             self.reason = line.done_reason;
             self.usage.input = line.prompt_eval_count.unwrap_or(0);
             self.usage.output = line.eval_count.unwrap_or(0);
-            self.usage.total_tokens = self.usage.input + self.usage.output;
+            self.usage.total_tokens = self.usage.input.saturating_add(self.usage.output);
         }
         Ok(())
     }

@@ -24,7 +24,8 @@ struct Chunk<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
-    #[serde(borrow)]
+    /// A server that cannot stream sends the whole `message`.
+    #[serde(borrow, alias = "message")]
     delta: Option<Delta<'a>>,
     #[serde(borrow)]
     finish_reason: Option<Cow<'a, str>>,
@@ -34,7 +35,7 @@ struct Choice<'a> {
 #[derive(Deserialize)]
 struct Delta<'a> {
     #[serde(borrow)]
-    content: Option<Cow<'a, str>>,
+    content: Option<Content<'a>>,
     #[serde(borrow)]
     refusal: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -44,6 +45,14 @@ struct Delta<'a> {
     #[serde(borrow)]
     reasoning_text: Option<Cow<'a, str>>,
     tool_calls: Option<Vec<CallDelta>>,
+}
+
+/// Words, or a list of blocks as some reasoning models send it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Words(#[serde(borrow)] Cow<'a, str>),
+    Blocks(Vec<Value>),
 }
 
 #[derive(Deserialize)]
@@ -161,14 +170,39 @@ impl Reader {
             self.thinking_field.get_or_insert(field);
             out.push_back(Part::Thinking(text.into_owned()));
         }
-        for text in [delta.content, delta.refusal].into_iter().flatten() {
-            if !text.is_empty() {
-                self.sign(out);
-                out.push_back(Part::Text(text.into_owned()));
+        let content = match delta.content {
+            Some(Content::Words(text)) => Some(text),
+            Some(Content::Blocks(blocks)) => {
+                for block in &blocks {
+                    self.on_block(block, out);
+                }
+                None
             }
+            None => None,
+        };
+        for text in [content, delta.refusal].into_iter().flatten() {
+            self.say(&text, out);
         }
         for call in delta.tool_calls.into_iter().flatten() {
             self.on_call(call);
+        }
+    }
+
+    fn on_block(&mut self, block: &Value, out: &mut VecDeque<Part>) {
+        if block["type"] != "thinking" {
+            return self.say(block["text"].as_str().unwrap_or_default(), out);
+        }
+        let inner = block["thinking"].as_array().into_iter().flatten();
+        let thinking: String = inner.filter_map(|part| part["text"].as_str()).collect();
+        if !thinking.is_empty() {
+            out.push_back(Part::Thinking(thinking));
+        }
+    }
+
+    fn say(&mut self, text: &str, out: &mut VecDeque<Part>) {
+        if !text.is_empty() {
+            self.sign(out);
+            out.push_back(Part::Text(text.to_owned()));
         }
     }
 
@@ -221,7 +255,7 @@ fn usage_of(usage: &Value) -> Usage {
         output,
         cache_read: cached,
         cache_write: 0,
-        total_tokens: usage["total_tokens"].as_u64().unwrap_or(prompt + output),
+        total_tokens: usage["total_tokens"].as_u64().unwrap_or(prompt.saturating_add(output)),
     }
 }
 
@@ -286,6 +320,21 @@ mod tests {
             ]
         );
         assert!(matches!(parts[2], Part::Done { stop: Stop::ToolUse, .. }));
+    }
+
+    #[test]
+    fn blocks_and_whole_messages_are_read_as_well() {
+        let parts = read(&[
+            r#"{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":[{"type":"text","text":"Hi"}]},"finish_reason":"stop"}]}"#,
+        ])
+        .unwrap();
+        assert_eq!(parts[..2], [Part::Thinking("hm".into()), Part::Text("Hi".into())]);
+        let parts = read(&[
+            r#"{"choices":[{"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#,
+        ])
+        .unwrap();
+        assert_eq!(parts[0], Part::Text("Hi".into()));
     }
 
     #[test]

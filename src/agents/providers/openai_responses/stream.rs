@@ -128,7 +128,7 @@ impl Reader {
             output,
             cache_read: cached,
             cache_write: 0,
-            total_tokens: usage["total_tokens"].as_u64().unwrap_or(input + output),
+            total_tokens: usage["total_tokens"].as_u64().unwrap_or(input.saturating_add(output)),
         };
     }
 }
