@@ -28,6 +28,8 @@ pub struct Kind {
     pub capabilities: Capabilities,
     /// Longest text of one message, in characters, unless configured.
     pub text_limit: usize,
+    /// Longest text that the network takes, whatever is configured.
+    pub most_text: usize,
     /// Bytes of a message where every line is one, `None` elsewhere.
     pub line_bytes: Option<usize>,
     /// How its groups are let in.

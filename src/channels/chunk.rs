@@ -14,7 +14,8 @@ pub fn markdown(text: &str, limit: usize) -> Vec<String> {
         let (head, tail) = rest.split_at(cut);
         let (head, tail) = (head.trim_end(), tail.trim_start_matches('\n'));
         match open_fence(head) {
-            Some(fence) if fence.chars().count() + 8 < room => {
+            // A longer one would leave no room to get ahead.
+            Some(fence) if fence.chars().count() <= room / 4 => {
                 pieces.push(format!("{head}\n```"));
                 rest = format!("{fence}\n{tail}");
             }
@@ -28,6 +29,22 @@ pub fn markdown(text: &str, limit: usize) -> Vec<String> {
         pieces.push(rest);
     }
     pieces
+}
+
+/// The paragraphs of a text; code fences are kept whole.
+pub fn paragraphs(text: &str) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for part in text.split("\n\n") {
+        match all.last_mut().filter(|last| open_fence(last).is_some()) {
+            Some(open) => {
+                open.push_str("\n\n");
+                open.push_str(part);
+            }
+            None => all.push(part.to_owned()),
+        }
+    }
+    all.retain(|part| !part.trim().is_empty());
+    all
 }
 
 /// Byte offset at which to cut, so that at most `room` characters come before.
@@ -112,6 +129,23 @@ mod tests {
     }
 
     #[test]
+    fn a_fence_as_long_as_a_piece_does_not_go_on_for_ever() {
+        for length in [3, 10, 30, 60, 68, 75, 76, 200] {
+            let text = format!("```{}\n{}\n```", "x".repeat(length), "y".repeat(200));
+            let pieces = markdown(&text, 80);
+            let longest = pieces.iter().map(|piece| piece.chars().count()).max();
+            assert!(pieces.len() < 20 && longest <= Some(80), "{length}: {pieces:?}");
+        }
+    }
+
+    #[test]
+    fn a_blank_line_in_a_fence_ends_no_paragraph() {
+        let text = "one\n\n```rs\na\n\nb\n```\n\n\n\ntwo";
+        assert_eq!(paragraphs(text), ["one", "```rs\na\n\nb\n```", "two"]);
+        assert_eq!(paragraphs("```\nopen\n\nend"), ["```\nopen\n\nend"]);
+    }
+
+    #[test]
     fn every_line_is_a_message_of_its_own() {
         assert_eq!(lines("one\n\n two \nthree", 350, 400), ["one", " two", "three"]);
         assert_eq!(lines("aaa bbb ccc", 7, 400), ["aaa bbb", "ccc"]);
@@ -119,11 +153,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_keep_every_word_and_the_limit(text in "[a-zé 漢\n]{0,400}", limit in 20_usize..80) {
+        fn pieces_keep_every_word_and_the_limit(text in "[a-zé 漢`\n]{0,400}", limit in 20_usize..80) {
             let squeezed = |text: &str| text.split_whitespace().collect::<String>();
             let pieces = markdown(&text, limit);
             prop_assert!(pieces.iter().all(|piece| piece.chars().count() <= limit));
-            prop_assert_eq!(squeezed(&pieces.concat()), squeezed(&text));
+            if !text.contains("```") {
+                prop_assert_eq!(squeezed(&pieces.concat()), squeezed(&text));
+            }
             let pieces = lines(&text, limit, 60);
             prop_assert!(pieces.iter().all(|it| it.chars().count() <= limit && it.len() <= 60));
             prop_assert_eq!(squeezed(&pieces.concat()), squeezed(&text));

@@ -87,6 +87,11 @@ fn channels(root: &mut Map<String, Value>) {
         if matches!(name.as_str(), "defaults" | "modelByChannel") {
             continue;
         }
+        // Its rules for people are under `dm`, and those for rooms fall back on
+        // `channels.defaults`: a value here would silence both.
+        if name == "matrix" {
+            continue;
+        }
         channel.entry("dmPolicy").or_insert_with(|| json!("pairing"));
         channel.entry("groupPolicy").or_insert_with(|| json!("allowlist"));
         if name == "slack" {
@@ -143,7 +148,9 @@ mod tests {
             "commands": {"restart": false},
             "logging": {"file": "~/x.log"},
             "session": {"mainKey": "home"},
-            "channels": {"slack": {"mode": "http"}, "defaults": {}},
+            "channels": {
+                "slack": {"mode": "http"}, "defaults": {}, "matrix": {"dm": {"policy": "open"}},
+            },
             "models": {"providers": {"anthropic": {"models": [{"id": "m", "contextWindow": 4000}]}}},
         });
         apply(&mut config, Path::new("/h"));
@@ -156,6 +163,7 @@ mod tests {
         assert_eq!(config["channels"]["slack"]["mode"], "http");
         assert_eq!(config["channels"]["slack"]["dmPolicy"], "pairing");
         assert_eq!(config["channels"]["defaults"], json!({}));
+        assert_eq!(config["channels"]["matrix"], json!({"dm": {"policy": "open"}}));
         let model = &config["models"]["providers"]["anthropic"]["models"][0];
         assert_eq!(model["maxTokens"], 4000);
         assert_eq!(model["api"], "anthropic-messages");

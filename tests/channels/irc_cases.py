@@ -1,5 +1,6 @@
 """IRC on a real ngircd: pairing, groups, long answers, a dead server, a burst."""
 
+import json
 import time
 
 import bed
@@ -118,6 +119,35 @@ class Cases:
         self.gateway.cli("message", "send", "--target", "#claw", "-m", "hello all")
         self.alice.waits_for("hello all")
 
+    def renamed(self):
+        """An account gets another name while it runs: the nick is the same, and nothing is lost."""
+        dan = irc.Person(self.server, "dan")
+        settings = channel(self.server, nick="mover", dmPolicy="open", allowFrom=["*"])["irc"]
+        moving = gateway.Gateway(self.binary, self.homes, "irc-moving", self.provider, {"irc": {"accounts": {"one": settings}}})
+        try:
+            moving.waits_connected("irc", "one")
+            dan.say("mover", "say before")
+            dan.waits_for("The word is before today.")
+            path = moving.state / "openclaw.json"
+            config = json.loads(path.read_text())
+            config["channels"]["irc"]["accounts"] = {"two": settings}
+            beside = path.with_suffix(".new")
+            beside.write_text(json.dumps(config))
+            beside.replace(path)
+            moving.waits_connected("irc", "two")
+            bed.check(not moving.status("irc", "one"), "the old name is gone")
+
+            def answered():
+                # The server may not have let the nick go yet; it is asked for again then.
+                dan.say("mover", "say after")
+                time.sleep(0.5)
+                return "The word is after today." in dan.texts()
+
+            bed.wait_for("an answer under the new name", answered, 90)
+        finally:
+            moving.stop()
+            dan.leave()
+
     def encrypted(self):
         """Over TLS a server is spoken to only if the host trusts its certificate."""
         server = irc.Server(self.homes.root, tls=True)
@@ -149,6 +179,7 @@ class Cases:
         report.case("IRC: a command", self.commands)
         report.case("IRC: message send", self.send)
         report.case("IRC: what it cannot do", self.actions)
+        report.case("IRC: an account is renamed while it runs", self.renamed)
         report.case("IRC: a burst of 100", self.burst)
         report.case("IRC: the server is killed and comes back", self.server_restart)
 

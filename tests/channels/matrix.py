@@ -12,12 +12,12 @@ import bed
 
 
 class Server:
-    def __init__(self, python, folder):
+    def __init__(self, python, folder, listen="127.0.0.1"):
         self.python = python
         self.port = bed.free_port()
         self.folder = folder / f"synapse-{self.port}"
         self.folder.mkdir()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{listen}:{self.port}"
         self.config = self.folder / "homeserver.yaml"
         made = subprocess.run(
             [python, "-m", "synapse.app.homeserver", "--server-name", "test.local", "--config-path", self.config]
@@ -33,7 +33,7 @@ class Server:
             "server_name": "test.local",
             "pid_file": str(self.folder / "pid"),
             "listeners": [
-                {"port": self.port, "type": "http", "bind_addresses": ["127.0.0.1"], "resources": [{"names": ["client"]}]}
+                {"port": self.port, "type": "http", "bind_addresses": [listen], "resources": [{"names": ["client"]}]}
             ],
             "database": {"name": "sqlite3", "args": {"database": str(self.folder / "hs.db")}},
             "log_config": str(self.folder / "test.local.log.config"),
@@ -63,7 +63,7 @@ class Server:
             stderr=log,
             cwd=self.folder,
         )
-        bed.wait_for("Synapse", self.answers, 90)
+        bed.wait_for("Synapse", self.answers, 240)
 
     def answers(self):
         bed.check(self.process.poll() is None, (self.folder / "synapse.log").read_text()[-800:])

@@ -19,7 +19,8 @@ class Cases:
     def __init__(self, binary, homes, provider):
         self.binary, self.homes, self.provider = binary, homes, provider
         self.server = telegram.Server()
-        settings = channel(self.server, groups={str(GROUP): {}}, groupAllowFrom=[777])
+        # More than the service takes: its own limit holds.
+        settings = channel(self.server, groups={str(GROUP): {}}, groupAllowFrom=[777], textChunkLimit=9000)
         self.gateway = gateway.Gateway(binary, homes, "telegram", provider, settings)
         self.gateway.waits_connected("telegram")
 
@@ -61,7 +62,7 @@ class Cases:
         self.waits_for("word2000")
         pieces = self.server.texts()[before:]
         bed.check(" ".join(pieces).split() == [f"word{n}" for n in range(1, 2001)], len(pieces))
-        bed.check(len(pieces) > 2 and max(map(len, pieces)) <= 4000, [len(piece) for piece in pieces])
+        bed.check(len(pieces) > 2 and max(map(len, pieces)) <= 4096, [len(piece) for piece in pieces])
 
     def files(self):
         """A file of this host is uploaded, an inbound photo reaches the model."""
@@ -72,6 +73,13 @@ class Cases:
         )
         sent = self.server.sent[-1]
         bed.check(sent.get("photo") == {"bytes": 104} and sent.get("caption") == "look", sent)
+        # A text too long to stand below a file comes after it, whole.
+        long = "word " * 500
+        self.gateway.cli(
+            "message", "send", "--channel", "telegram", "--target", "777", "-m", long, "--media", str(picture)
+        )
+        below, text = self.server.sent[-2:]
+        bed.check("photo" in below and "caption" not in below and text.get("text") == long.strip(), [below, text])
         self.server.files["large"] = b"\xff\xd8\xff" + bytes(50)
         photo = [{"file_id": "small"}, {"file_id": "large", "file_size": 53}]
         self.server.says(None, caption="say photo", photo=photo)
@@ -199,6 +207,51 @@ class Cases:
             hooked.stop()
             server.stop()
 
+    def ways_in(self):
+        """Polling becomes a webhook and polling again without a restart: each message is answered once."""
+        port = bed.free_port()
+        server = telegram.Server()
+        way = {"webhookUrl": "https://bot.example/hook", "webhookSecret": "hook-secret", "webhookPort": port}
+        settings = channel(server, dmPolicy="allowlist", allowFrom=["777"])
+        changing = gateway.Gateway(self.binary, self.homes, "ways-in", self.provider, settings)
+
+        def change(mode, **keys):
+            path = changing.state / "openclaw.json"
+            config = json.loads(path.read_text())
+            config["channels"] = channel(server, dmPolicy="allowlist", allowFrom=["777"], **keys)
+            beside = path.with_suffix(".new")
+            beside.write_text(json.dumps(config))
+            beside.replace(path)
+            row = lambda: changing.status("telegram")
+            bed.wait_for(mode, lambda: row().get("mode") == mode and row().get("connected"), 60)
+
+        def answered(*words):
+            texts = [f"The word is {word} today." for word in words]
+            bed.wait_for(f"answers {words}", lambda: all(text in server.texts() for text in texts), 60)
+
+        def post(update):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            headers = {"content-type": "application/json", "x-telegram-bot-api-secret-token": "hook-secret"}
+            connection.request("POST", "/telegram-webhook", json.dumps(update), headers)
+            return connection.getresponse().status
+
+        try:
+            changing.waits_connected("telegram")
+            server.says("say polled")
+            answered("polled")
+            change("webhook", **way)
+            # One that had failed comes after a later one, and one of them comes twice.
+            first, second = server.says("say first"), server.says("say second")
+            bed.check([post(update) for update in (second, first, second)] == [200, 200, 200], "the webhook")
+            answered("first", "second")
+            change("polling")
+            server.says("say again")
+            answered("again")
+            bed.check(len(server.texts()) == 4, server.texts())
+        finally:
+            changing.stop()
+            server.stop()
+
     def run(self, report):
         report.case("Telegram: a stranger pairs", self.pairing)
         report.case("Telegram: an allowlisted group, a mention, a topic", self.group)
@@ -209,6 +262,7 @@ class Cases:
         report.case("Telegram: a burst of 100", self.burst)
         report.case("Telegram: a restart loses and repeats nothing", self.offset)
         report.case("Telegram: webhook", self.webhook)
+        report.case("Telegram: from polling to a webhook and back", self.ways_in)
 
     def close(self):
         self.gateway.stop()

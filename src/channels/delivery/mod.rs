@@ -35,6 +35,8 @@ const PAUSES: [Duration; 4] = [
     Duration::from_secs(600),
 ];
 const MOST_RETRIES: u32 = 5;
+/// Longest text, in characters, that goes with a file; Telegram takes no more.
+const MOST_CAPTION: usize = 1000;
 /// What was not delivered by then is set aside, in milliseconds.
 const EXPIRES_MS: u64 = 24 * 60 * 60 * 1000;
 /// Messages that may wait; further ones are refused.
@@ -287,7 +289,8 @@ fn pieces(entry: &Entry, handle: &Handle) -> Vec<Piece> {
         let mut texts: VecDeque<String> =
             handle.split(payload.text.as_deref().unwrap_or_default()).into();
         for source in payload.media() {
-            let caption = if texts.len() == 1 { texts.pop_front() } else { None };
+            let fits = texts.len() == 1 && texts[0].chars().count() <= MOST_CAPTION;
+            let caption = if fits { texts.pop_front() } else { None };
             let caption = caption.unwrap_or_default();
             bodies.push(Body::File { source: source.to_owned(), caption });
         }

@@ -27,6 +27,8 @@ const WRITE: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_secs(20);
 /// Silence after which it is not.
 const DEAD: Duration = Duration::from_secs(45);
+/// Pause before a nick or a channel that could not be had is asked for again.
+const AGAIN: Duration = Duration::from_secs(30);
 /// Longest line with message tags, and room for servers that are generous.
 const MOST_LINE: usize = 16 * 1024;
 /// Things to do that are gathered from lines that came together.
@@ -145,6 +147,7 @@ pub(super) async fn run(
     let mut unconfirmed: Option<Unconfirmed> = None;
     let mut asked = false;
     let mut marks = 0_u64;
+    let mut again = Instant::now() + AGAIN;
     loop {
         let wake = if !ready {
             register_by
@@ -174,6 +177,11 @@ pub(super) async fn run(
                 let lines: Vec<String> = text.into_iter().chain([format!("PING :{mark}")]).collect();
                 unconfirmed = Some(Unconfirmed { mark, target, done });
                 wire.say(&lines).await?;
+                continue;
+            }
+            () = sleep_until(again), if session.lacks_something() => {
+                again = Instant::now() + AGAIN;
+                wire.say(&session.ask_again()).await?;
                 continue;
             }
             () = sleep_until(wake) => {

@@ -33,6 +33,7 @@ pub(super) const KIND: Kind = Kind {
     system_image: Some("network"),
     capabilities: Capabilities { chat_types: &["direct", "group"], features: &[] },
     text_limit: 350,
+    most_text: 512,
     // 512 bytes a line, less command, target and the prefix that the server adds.
     line_bytes: Some(380),
     groups: GroupRules { senders_key: "allowFrom", senders_optional: false, falls_back: false },

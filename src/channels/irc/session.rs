@@ -29,6 +29,9 @@ pub(super) enum Action {
     End(Fault),
 }
 
+/// Names that are tried before the account gives up.
+const MOST_NICKS: usize = 5;
+
 /// How far the sign-in of the account is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sasl {
@@ -45,14 +48,26 @@ pub(super) struct Session<'s> {
     pub(super) nick: String,
     ready: bool,
     sasl: Sasl,
-    /// Somebody else has our nick.
-    ghosted: bool,
+    /// Names that the server did not give us, our own first.
+    taken: usize,
+    /// It takes no longer names than ours.
+    short: bool,
+    /// Channels that could not be joined; they are tried again.
+    outside: Vec<String>,
 }
 
 impl<'s> Session<'s> {
     /// A session that asks for `nick`.
     pub(super) fn new(settings: &'s Settings, nick: String) -> Self {
-        Self { settings, nick, ready: false, sasl: Sasl::Untried, ghosted: false }
+        Self {
+            settings,
+            nick,
+            ready: false,
+            sasl: Sasl::Untried,
+            taken: 0,
+            short: false,
+            outside: Vec::new(),
+        }
     }
 
     /// What is said first.
@@ -88,16 +103,20 @@ impl<'s> Session<'s> {
                 self.end_negotiation(&mut actions);
             }
             "001" => self.on_welcome(&line, &mut actions),
-            "432" | "433" | "436" | "437" => self.on_nick_refused(&line, &mut actions),
+            "432" | "433" | "436" | "437" if !self.ready => {
+                self.on_nick_refused(&line, &mut actions);
+            }
             "464" => actions.push_back(refused(self, "password", line.last())),
             "465" => actions.push_back(refused(self, "host", line.last())),
             "401" | "403" | "404" | "407" | "408" | "411" | "412" | "415" | "477" | "531" => {
                 let error = SendError::Refused(format!("{}: {}", line.param(1), line.last()));
                 actions.push_back(Action::Rejected { target: line.param(1).to_owned(), error });
             }
-            "405" | "471" | "473" | "474" | "475" | "476" => {
-                let text = format!("cannot join {}: {}", line.param(1), line.last());
-                actions.push_back(Action::Note(text));
+            "405" | "437" | "471" | "473" | "474" | "475" | "476" => {
+                self.on_join_refused(&line, &mut actions);
+            }
+            "JOIN" if line::same(line.nick(), &self.nick) => {
+                self.outside.retain(|channel| !line::same(channel, line.param(0)));
             }
             "ERROR" => {
                 let text = line.last().to_owned();
@@ -177,13 +196,14 @@ impl<'s> Session<'s> {
                 actions.push_back(Action::Send(text));
             }
             let wanted = &self.settings.nick;
-            if self.ghosted && !line::same(&self.nick, wanted) {
+            if self.taken > 0 && !line::same(&self.nick, wanted) {
                 let text = format!("PRIVMSG {name} :GHOST {wanted} {password}");
                 actions.push_back(Action::Send(text));
                 actions.push_back(Action::Send(format!("NICK {wanted}")));
             }
             actions.push_back(Action::Send(format!("PRIVMSG {name} :IDENTIFY {password}")));
         }
+        self.outside.clear();
         for channel in &self.settings.channels {
             actions.push_back(Action::Send(format!("JOIN {}", line::plain(channel))));
         }
@@ -191,16 +211,62 @@ impl<'s> Session<'s> {
     }
 
     fn on_nick_refused(&mut self, line: &Line, actions: &mut VecDeque<Action>) {
-        if self.ready {
-            return;
+        let wanted = &self.settings.nick;
+        if line.command == "432" {
+            if self.taken == 0 || self.short {
+                actions.push_back(refused(self, "nick", line.last()));
+                return;
+            }
+            self.short = true;
         }
-        if line.command == "432" || self.nick.len() > self.settings.nick.len() + 4 {
+        self.taken += 1;
+        if self.taken > MOST_NICKS {
             actions.push_back(refused(self, "nick", line.last()));
             return;
         }
-        self.ghosted = true;
-        self.nick.push('_');
+        self.nick = if self.short {
+            let mut stem = wanted.clone();
+            stem.pop();
+            format!("{stem}{}", self.taken)
+        } else {
+            format!("{wanted}{}", "_".repeat(self.taken))
+        };
         actions.push_back(Action::Send(format!("NICK {}", self.nick)));
+    }
+
+    /// After a netsplit, say, a channel is out of reach for a while.
+    fn on_join_refused(&mut self, line: &Line, actions: &mut VecDeque<Action>) {
+        let wanted = self.settings.channels.iter().find(|channel| {
+            // A key may follow the name.
+            line::same(channel.split(' ').next().unwrap_or_default(), line.param(1))
+        });
+        let known = self.outside.iter().any(|channel| line::same(channel, line.param(1)));
+        if known || wanted.is_none() {
+            return;
+        }
+        self.outside.push(line.param(1).to_owned());
+        let text = format!("cannot join {}: {}; it is tried again", line.param(1), line.last());
+        actions.push_back(Action::Note(text));
+    }
+
+    /// Whether something is not as configured that may be had later.
+    pub(super) fn lacks_something(&self) -> bool {
+        self.ready && (!self.outside.is_empty() || !line::same(&self.nick, &self.settings.nick))
+    }
+
+    /// What to say for it: our own name, when its holder has gone; channels.
+    pub(super) fn ask_again(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !line::same(&self.nick, &self.settings.nick) {
+            lines.push(format!("NICK {}", self.settings.nick));
+        }
+        let outside = |channel: &&String| {
+            let name = channel.split(' ').next().unwrap_or_default();
+            self.outside.iter().any(|other| line::same(other, name))
+        };
+        let channels = self.settings.channels.iter().filter(outside);
+        lines.extend(channels.map(|channel| format!("JOIN {}", line::plain(channel))));
+        lines
     }
 
     /// Where a setting stands, for messages.
@@ -309,6 +375,47 @@ mod tests {
         );
         session.on_line(":claw_!u@h NICK :claw");
         assert_eq!(session.nick, "claw");
+    }
+
+    #[test]
+    fn a_name_that_is_held_is_asked_for_again_until_it_is_free() {
+        let settings = settings();
+        let mut session = Session::new(&settings, "claw".into());
+        session.open();
+        assert_eq!(sent(session.on_line(":s 433 * claw :in use")), ["NICK claw_"]);
+        assert!(!session.lacks_something());
+        session.on_line(":s 001 claw_ :hi");
+        assert!(session.lacks_something());
+        assert_eq!(session.ask_again(), ["NICK claw"]);
+        assert!(session.on_line(":s 433 claw_ claw :in use").is_empty());
+        session.on_line(":claw_!u@h NICK :claw");
+        assert!(!session.lacks_something());
+    }
+
+    #[test]
+    fn a_server_with_short_names_gives_one_as_well() {
+        let settings = Settings { nick: "clawsbot9".into(), ..settings() };
+        let mut session = Session::new(&settings, settings.nick.clone());
+        session.open();
+        assert_eq!(sent(session.on_line(":s 433 * clawsbot9 :in use")), ["NICK clawsbot9_"]);
+        assert_eq!(sent(session.on_line(":s 432 * clawsbot9_ :too long")), ["NICK clawsbot2"]);
+        assert_eq!(sent(session.on_line(":s 433 * clawsbot2 :in use")), ["NICK clawsbot3"]);
+        let actions = session.on_line(":s 432 * clawsbot3 :bad");
+        assert!(matches!(actions[0], Action::End(Fault::Refused(_))), "{actions:?}");
+    }
+
+    #[test]
+    fn a_channel_that_is_out_of_reach_is_joined_later() {
+        let settings = settings();
+        let mut session = Session::new(&settings, "claw".into());
+        session.on_line(":s 001 claw :hi");
+        let actions = session.on_line(":s 437 claw #Claw :temporarily unavailable");
+        assert!(matches!(&actions[0], Action::Note(text) if text.contains("#Claw")), "{actions:?}");
+        assert!(session.on_line(":s 437 claw #claw :temporarily unavailable").is_empty());
+        assert!(session.on_line(":s 471 claw #other :full").is_empty());
+        assert_eq!(session.ask_again(), ["JOIN #claw"]);
+        session.on_line(":claw!u@h JOIN :#claw");
+        assert!(!session.lacks_something());
     }
 
     #[test]

@@ -94,13 +94,14 @@ impl Handle {
             .as_u64()
             .and_then(|limit| usize::try_from(limit).ok())
             .filter(|limit| *limit > 0)
-            .unwrap_or(self.kind.text_limit);
+            .unwrap_or(self.kind.text_limit)
+            .min(self.kind.most_text);
         if let Some(bytes) = self.kind.line_bytes {
             return chunk::lines(text, limit, bytes);
         }
         if self.settings["chunkMode"] == "newline" {
-            let paragraphs = text.split("\n\n").filter(|part| !part.trim().is_empty());
-            return paragraphs.flat_map(|part| chunk::markdown(part, limit)).collect();
+            let paragraphs = chunk::paragraphs(text);
+            return paragraphs.iter().flat_map(|part| chunk::markdown(part, limit)).collect();
         }
         chunk::markdown(text, limit)
     }

@@ -80,6 +80,7 @@ static SILENT: Kind = Kind {
     system_image: None,
     capabilities: Capabilities { chat_types: &[], features: &[] },
     text_limit: 1000,
+    most_text: 4000,
     line_bytes: None,
     groups: GroupRules { senders_key: "users", senders_optional: false, falls_back: false },
     id_label: "Your id",

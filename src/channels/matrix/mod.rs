@@ -44,6 +44,7 @@ pub(super) const KIND: Kind = Kind {
         features: &["media", "reactions", "threads", "typing"],
     },
     text_limit: 4000,
+    most_text: 16_000,
     line_bytes: None,
     groups: GroupRules { senders_key: "users", senders_optional: true, falls_back: false },
     id_label: "Your Matrix id",
@@ -150,14 +151,21 @@ impl Matrix {
             Err(ApiError::Said { status: 404, .. }) => json!({}),
             Err(err) => return Err(err.into()),
         };
-        if let Some(room) = known[user].as_array().and_then(|rooms| rooms.last()?.as_str()) {
-            return Ok(room.to_owned());
+        let rooms = known[user].as_array().cloned().unwrap_or_default();
+        if !rooms.is_empty() {
+            // One that we have left is of no use any more.
+            let joined = who.api.get("client/v3/joined_rooms").await?;
+            let joined = joined["joined_rooms"].as_array().cloned().unwrap_or_default();
+            let room = rooms.iter().rev().find(|room| joined.contains(room));
+            if let Some(room) = room.and_then(Value::as_str) {
+                return Ok(room.to_owned());
+            }
         }
         let request =
             json!({"preset": "trusted_private_chat", "is_direct": true, "invite": [user]});
         let made = who.api.post("client/v3/createRoom", &request).await?;
         let room = made["room_id"].as_str().unwrap_or_default().to_owned();
-        known[user] = json!([room]);
+        known[user] = rooms.into_iter().chain([json!(room)]).collect();
         who.api.put(&path, &known).await?;
         Ok(room)
     }

@@ -104,8 +104,16 @@ impl Reader<'_> {
             };
             let is_known = self.rooms.contains_key(id) || !joined_now(&events, self.user);
             if timeline["limited"] == true && is_known {
-                let missed = self.missed(id, timeline, since).await.map_err(fault)?;
-                events.splice(0..0, missed);
+                match self.missed(id, timeline, since).await {
+                    Ok(missed) => {
+                        events.splice(0..0, missed);
+                    }
+                    // We are out of it by now: the next sync says so.
+                    Err(err @ ApiError::Said { status: 403 | 404, .. }) => {
+                        self.note_unreadable(id, &err);
+                    }
+                    Err(err) => return Err(fault(err)),
+                }
             }
             let room = self.rooms.entry(id.clone()).or_default();
             room.learn(update);
@@ -113,7 +121,13 @@ impl Reader<'_> {
                 continue;
             }
             if room.members().is_none() {
-                let known = describe(self.api, id).await.map_err(fault)?;
+                let known = match describe(self.api, id).await {
+                    Err(err @ ApiError::Said { status: 403 | 404, .. }) => {
+                        self.note_unreadable(id, &err);
+                        continue;
+                    }
+                    described => described.map_err(fault)?,
+                };
                 let room = self.rooms.entry(id.clone()).or_default();
                 room.learn(&known);
                 room.set_members(known["members"].as_u64().unwrap_or(0));
@@ -173,6 +187,11 @@ impl Reader<'_> {
         }
         events.reverse();
         Ok(events)
+    }
+
+    fn note_unreadable(&self, room: &str, err: &ApiError) {
+        let account = &self.settings.account;
+        tracing::warn!(target: "channels", "[matrix] [{account}] {room} cannot be read: {err}");
     }
 
     async fn answer_invitation(&self, room: &str, invite: &Value) {

@@ -116,6 +116,26 @@ pub(super) struct Posted {
     pub(super) audio: Option<Media>,
     pub(super) voice: Option<Media>,
     pub(super) video: Option<Media>,
+    pub(super) video_note: Option<Media>,
+    pub(super) sticker: Option<Sticker>,
+    pub(super) location: Option<Location>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Sticker {
+    #[serde(flatten)]
+    pub(super) file: Media,
+    pub(super) emoji: Option<String>,
+    pub(super) is_animated: bool,
+    pub(super) is_video: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Location {
+    pub(super) latitude: f64,
+    pub(super) longitude: f64,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -16,7 +16,7 @@ pub(super) fn message(account: &str, bot: &User, update: &Update) -> Option<Inbo
     let (text, entities) = match (&message.text, &message.caption) {
         (Some(text), _) => (text.clone(), &message.entities),
         (None, Some(caption)) => (caption.clone(), &message.caption_entities),
-        (None, None) => (String::new(), &message.entities),
+        (None, None) => (wordless(message), &message.entities),
     };
     let attachments = attachments(message);
     if text.trim().is_empty() && attachments.is_empty() {
@@ -100,6 +100,14 @@ fn mentions(text: &str, entities: &[Entity], bot: &User) -> bool {
     })
 }
 
+/// What a message without words says.
+fn wordless(message: &Posted) -> String {
+    if let Some(place) = &message.location {
+        return format!("📍 {:.6}, {:.6}", place.latitude, place.longitude);
+    }
+    message.sticker.as_ref().and_then(|sticker| sticker.emoji.clone()).unwrap_or_default()
+}
+
 fn quoted(message: &Posted) -> Option<Earlier> {
     let text = message.text.clone().or_else(|| message.caption.clone())?;
     let sender = message.from.as_ref().map(full_name).unwrap_or_default();
@@ -114,15 +122,19 @@ fn attachments(message: &Posted) -> Vec<Attachment> {
         (&message.audio, "audio/mpeg"),
         (&message.voice, "audio/ogg"),
         (&message.video, "video/mp4"),
+        (&message.video_note, "video/mp4"),
     ];
     let others = others.into_iter().filter_map(|(file, kind)| Some((file.as_ref()?, kind)));
+    // Moving ones are no pictures that a model could see.
+    let sticker = message.sticker.as_ref().filter(|it| !it.is_animated && !it.is_video);
+    let sticker = sticker.map(|sticker| (&sticker.file, "image/webp"));
     let attachment = |(file, kind): (&Media, &str)| Attachment {
         reference: file.file_id.clone(),
         mime_type: file.mime_type.clone().unwrap_or_else(|| kind.to_owned()),
         name: file.file_name.clone().unwrap_or_default(),
         bytes: file.file_size,
     };
-    photo.into_iter().chain(others).map(attachment).collect()
+    photo.into_iter().chain(others).chain(sticker).map(attachment).collect()
 }
 
 #[cfg(test)]
@@ -194,8 +206,29 @@ mod tests {
         let photo = json!({"message_id": 1, "date": 1, "from": {"id": 1, "first_name": "x"},
             "chat": {"id": 1, "type": "private"}, "caption": "look",
             "photo": [{"file_id": "small"}, {"file_id": "large", "file_size": 9}]});
-        let read = read(photo).unwrap();
-        assert_eq!(read.text, "look");
-        assert_eq!(read.attachments[0].reference, "large");
+        let photo = read(photo).unwrap();
+        assert_eq!(photo.text, "look");
+        assert_eq!(photo.attachments[0].reference, "large");
+    }
+
+    #[test]
+    fn a_sticker_a_round_video_and_a_place_say_something() {
+        let said = |more: Value| {
+            let mut message = in_group("", more);
+            message.as_object_mut().unwrap().shift_remove("text");
+            read(message).unwrap()
+        };
+        let sticker =
+            said(json!({"sticker": {"file_id": "s", "emoji": "😀", "is_animated": false}}));
+        assert_eq!(
+            (sticker.text.as_str(), &*sticker.attachments[0].mime_type),
+            ("😀", "image/webp")
+        );
+        let moving = said(json!({"sticker": {"file_id": "s", "emoji": "😀", "is_video": true}}));
+        assert!(moving.attachments.is_empty());
+        let round = said(json!({"video_note": {"file_id": "v", "file_size": 5}}));
+        assert_eq!((&*round.attachments[0].reference, round.attachments[0].bytes), ("v", 5));
+        let place = said(json!({"location": {"latitude": 48.2, "longitude": 16.37}}));
+        assert_eq!(place.text, "📍 48.200000, 16.370000");
     }
 }

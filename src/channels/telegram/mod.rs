@@ -58,6 +58,7 @@ pub(super) const KIND: Kind = Kind {
         features: &["media", "reactions", "threads", "typing", "nativeCommands"],
     },
     text_limit: 4000,
+    most_text: 4096,
     line_bytes: None,
     groups: GroupRules { senders_key: "allowFrom", senders_optional: false, falls_back: true },
     id_label: "Your Telegram user id",

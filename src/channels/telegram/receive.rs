@@ -3,6 +3,7 @@
 //! An update is told to be read only when its message is on disk: by the offset
 //! of the next poll, or by the webhook's answer.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ const POLL_LIMIT: Duration = Duration::from_secs(POLL_SECONDS + 15);
 const CONFLICT: Duration = Duration::from_secs(10);
 /// Largest update that a webhook takes.
 const MOST_UPDATE: usize = 1024 * 1024;
+/// Updates that a webhook remembers.
+const MOST_TAKEN: usize = 1000;
 /// What we want to hear of.
 const ALLOWED: &[&str] = &["message"];
 
@@ -64,7 +67,8 @@ impl Reader {
         let accepted = self.link.accept(messages.collect()).await.map_err(kept)?;
         if let Some(last) = last {
             let offset = self.offset.clone();
-            let written = tokio::task::spawn_blocking(move || offset.write(last)).await;
+            let write = move || offset.write(offset.read().map_or(last, |known| known.max(last)));
+            let written = tokio::task::spawn_blocking(write).await;
             written.unwrap_or_else(|err| Err(std::io::Error::other(err))).map_err(kept)?;
         }
         Ok(accepted)
@@ -123,13 +127,18 @@ impl Reader {
         })?;
         let params = json!({
             "url": hook.url, "secret_token": hook.secret.expose(), "allowed_updates": ALLOWED,
+            // One after the other, or messages of a chat could change places.
+            "max_connections": 1,
         });
         let set: Result<Value, ApiError> = self.api.call("setWebhook", &params).await;
         set.map_err(|err| fault(err, "channels.telegram.webhookUrl"))?;
         self.link.status.connected();
         let secret = hook.secret.clone();
         let status = self.link.status.clone();
-        let shared = Arc::new(Hook { reader: Mutex::new(self), secret, status });
+        let offset = self.offset.clone();
+        let before = tokio::task::spawn_blocking(move || offset.read()).await.unwrap_or(None);
+        let taken = Taken { before, ids: VecDeque::new() };
+        let shared = Arc::new(Hook { reader: Mutex::new((self, taken)), secret, status });
         let router = Router::new()
             .route(&hook.path, post(receive))
             .layer(DefaultBodyLimit::max(MOST_UPDATE))
@@ -142,9 +151,30 @@ impl Reader {
 
 struct Hook {
     /// Updates are taken one after the other.
-    reader: Mutex<Reader>,
+    reader: Mutex<(Reader, Taken)>,
     secret: crate::base::secret::Secret,
     status: crate::channels::status::Status,
+}
+
+/// Which updates were taken. One that we could not take comes again after
+/// later ones of other chats, so that their numbers alone say nothing.
+struct Taken {
+    /// The last one of an earlier process or way of receiving.
+    before: Option<i64>,
+    ids: VecDeque<i64>,
+}
+
+impl Taken {
+    fn has(&self, id: i64) -> bool {
+        self.before.is_some_and(|last| id <= last) || self.ids.contains(&id)
+    }
+
+    fn add(&mut self, id: i64) {
+        if self.ids.len() == MOST_TAKEN {
+            self.ids.pop_front();
+        }
+        self.ids.push_back(id);
+    }
 }
 
 async fn receive(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes) -> StatusCode {
@@ -157,12 +187,15 @@ async fn receive(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes)
         // Repeating it would not make it readable.
         return StatusCode::OK;
     };
-    let reader = hook.reader.lock().await;
-    if reader.offset.read().is_some_and(|last| update.update_id <= last) {
+    let mut guard = hook.reader.lock().await;
+    let (reader, taken) = &mut *guard;
+    let id = update.update_id;
+    if taken.has(id) {
         return StatusCode::OK;
     }
     match reader.take(vec![update]).await {
         Ok(accepted) => {
+            taken.add(id);
             accepted.release().await;
             StatusCode::OK
         }
@@ -170,5 +203,20 @@ async fn receive(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes)
             tracing::warn!(target: "channels", "[telegram] {err}");
             StatusCode::INTERNAL_SERVER_ERROR
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_that_comes_late_is_new_and_one_that_comes_twice_is_not() {
+        let mut taken = Taken { before: Some(10), ids: VecDeque::new() };
+        assert!(taken.has(9) && taken.has(10) && !taken.has(12));
+        taken.add(12);
+        assert!(taken.has(12) && !taken.has(11));
+        (13..13 + 1000).for_each(|id| taken.add(id));
+        assert_eq!((taken.ids.len(), taken.has(13)), (MOST_TAKEN, true));
     }
 }
