@@ -1,10 +1,11 @@
 //! Cron expressions: five fields, six with seconds, seven with years.
 //!
 //! Lists, ranges, steps, month and day names, `L` for the last day of the
-//! month and `1#2` for the second Monday. As usual, when both day fields are
-//! restricted a day needs to match only one of them.
+//! month, `15W` for the working day nearest to the 15th and `1#2` for the second
+//! Monday. As usual, when both day fields are restricted a day needs to match
+//! only one of them, or both if the second begins with `+`.
 
-use jiff::civil::Date;
+use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 
@@ -43,6 +44,10 @@ struct Days {
     of_month: Vec<u8>,
     any_of_month: bool,
     last_of_month: bool,
+    /// Days whose nearest working day is meant; 0 is the last of the month.
+    working: Vec<u8>,
+    /// A day has to match both fields.
+    both: bool,
     /// 0 is Sunday.
     of_week: Vec<u8>,
     any_of_week: bool,
@@ -139,12 +144,30 @@ impl Expr {
 impl Days {
     fn parse(of_month: &str, of_week: &str) -> Result<Self, ExprError> {
         let any = |text: &str| matches!(text, "*" | "?");
-        let mut days =
-            Self { any_of_month: any(of_month), any_of_week: any(of_week), ..Self::default() };
+        let (of_week, both) = match of_week.strip_prefix('+') {
+            Some(rest) => (rest, true),
+            None => (of_week, false),
+        };
+        let mut days = Self {
+            any_of_month: any(of_month),
+            any_of_week: any(of_week),
+            both,
+            ..Self::default()
+        };
+        let bad_day = |text: &str| ExprError::Field { field: "day", text: text.to_owned() };
         let mut plain = Vec::new();
         for part in of_month.split(',') {
             if part.eq_ignore_ascii_case("l") {
                 days.last_of_month = true;
+            } else if let Some(near) = part.strip_suffix(['W', 'w']) {
+                days.working.push(match near {
+                    "L" | "l" => 0,
+                    near => near
+                        .parse()
+                        .ok()
+                        .filter(|day| (1..=31).contains(day))
+                        .ok_or_else(|| bad_day(part))?,
+                });
             } else {
                 plain.push(part);
             }
@@ -189,7 +212,9 @@ impl Days {
         let day = u8::try_from(date.day()).unwrap_or(0);
         let week_day = u8::try_from(date.weekday().to_sunday_zero_offset()).unwrap_or(0);
         let is_last = date.last_of_month() == date;
-        let by_month = self.of_month.contains(&day) || (self.last_of_month && is_last);
+        let by_month = self.of_month.contains(&day)
+            || (self.last_of_month && is_last)
+            || self.working.iter().any(|&near| working_day(date, near) == Some(date));
         let by_week = self.of_week.contains(&week_day)
             || self.nth_of_week.iter().any(|&(wanted, nth)| {
                 wanted == week_day
@@ -202,9 +227,28 @@ impl Days {
             (true, true) => true,
             (true, false) => by_week,
             (false, true) => by_month,
+            (false, false) if self.both => by_month && by_week,
             (false, false) => by_month || by_week,
         }
     }
+}
+
+/// The working day nearest to a day of the month of `date`, within that month;
+/// day 0 is the last.
+fn working_day(date: Date, near: u8) -> Option<Date> {
+    let last = date.last_of_month();
+    let target = match near {
+        0 => last,
+        near => date.with().day(i8::try_from(near).ok()?).build().ok()?,
+    };
+    let shift = match target.weekday() {
+        Weekday::Saturday if target.day() == 1 => 2,
+        Weekday::Saturday => -1,
+        Weekday::Sunday if target == last => -2,
+        Weekday::Sunday => 1,
+        _ => 0,
+    };
+    target.checked_add(shift.days()).ok()
 }
 
 /// Every value of a field, sorted.
@@ -296,6 +340,13 @@ mod tests {
             ("0 12 13 * 5", "2026-11-22T12:15:00Z", "2026-11-27T12:00:00Z"),
             ("@daily", "2026-11-22T12:15:00Z", "2026-11-23T00:00:00Z"),
             ("0 0 * * 7", "2026-11-23T00:00:00Z", "2026-11-29T00:00:00Z"),
+            ("0 0 15W * *", "2026-02-01T00:00:00Z", "2026-02-16T00:00:00Z"),
+            ("0 0 1W * *", "2026-07-31T12:00:00Z", "2026-08-03T00:00:00Z"),
+            ("0 0 LW * *", "2026-01-31T00:00:00Z", "2026-02-27T00:00:00Z"),
+            ("0 0 31W * *", "2026-01-30T12:00:00Z", "2026-03-31T00:00:00Z"),
+            ("0 0 13 * +5", "2026-01-01T00:00:00Z", "2026-02-13T00:00:00Z"),
+            ("0 0 * * +5", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"),
+            ("0 0 */10 * 5", "2026-01-09T00:00:00Z", "2026-01-11T00:00:00Z"),
         ];
         for (expr, after, expected) in cases {
             assert_eq!(next(expr, after, "UTC"), expected, "{expr}");
@@ -309,6 +360,19 @@ mod tests {
         assert_eq!(at, "2027-03-28T01:30:00Z");
         let at = next("0 9 * * *", "2026-11-22T12:00:00Z", "Europe/Berlin");
         assert_eq!(at, "2026-11-23T08:00:00Z");
+        // Times as the reference's library finds them.
+        for (expr, after, zone, expected) in [
+            ("30 1 * * *", "2026-11-01T05:45:00Z", "America/New_York", "2026-11-02T06:30:00Z"),
+            ("*/30 * * * *", "2026-03-08T06:30:00Z", "America/New_York", "2026-03-08T07:00:00Z"),
+            ("*/30 * * * *", "2026-03-08T07:30:00Z", "America/New_York", "2026-03-08T08:00:00Z"),
+            ("0 2,3 * * *", "2026-03-08T07:00:00Z", "America/New_York", "2026-03-09T06:00:00Z"),
+            ("0 0 * * *", "2026-09-05T10:00:00Z", "America/Santiago", "2026-09-06T04:00:00Z"),
+            ("15 0 * * *", "2026-09-05T10:00:00Z", "America/Santiago", "2026-09-06T04:15:00Z"),
+            ("0 * * * *", "2026-04-04T14:00:00Z", "Australia/Lord_Howe", "2026-04-04T15:30:00Z"),
+            ("*/15 2 * * *", "2026-10-03T14:00:00Z", "Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
+        ] {
+            assert_eq!(next(expr, after, zone), expected, "{expr} {zone}");
+        }
     }
 
     #[test]
@@ -318,7 +382,15 @@ mod tests {
             parts,
             "TypeError: CronPattern: invalid configuration format ('bad'), exactly five, six, or seven space separated parts are required."
         );
-        for expr in ["60 * * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *", "* * * * mon#9"] {
+        for expr in [
+            "60 * * * *",
+            "* * 0 * *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "* * * * mon#9",
+            "0 0 32W * *",
+            "0 0 L-2 * *",
+        ] {
             assert!(Expr::parse(expr).is_err(), "{expr}");
         }
         assert_eq!(Expr::parse("0 0 30 2 *").unwrap().next_after(0, &TimeZone::UTC), None);

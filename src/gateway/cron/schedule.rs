@@ -77,8 +77,27 @@ fn stagger(job_id: &str, window_ms: u64) -> u64 {
 fn zone(name: Option<&str>) -> Result<TimeZone, ScheduleError> {
     match name.map(str::trim).filter(|name| !name.is_empty()) {
         None => Ok(TimeZone::system()),
-        Some(name) => TimeZone::get(name).map_err(|_unknown| ScheduleError::Zone(name.to_owned())),
+        Some(name) => TimeZone::get(name)
+            .ok()
+            .or_else(|| fixed_offset(name))
+            .ok_or_else(|| ScheduleError::Zone(name.to_owned())),
     }
+}
+
+/// `+02:00` and `-0530` are zones, too.
+fn fixed_offset(text: &str) -> Option<TimeZone> {
+    let (sign, rest) = match text.split_at_checked(1)? {
+        ("+", rest) => (1, rest),
+        ("-", rest) => (-1, rest),
+        _ => return None,
+    };
+    let digits: String = rest.chars().filter(|c| *c != ':').collect();
+    if digits.len() != 4 || rest.len() > 5 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (hours, minutes) = (digits[..2].parse::<i32>().ok()?, digits[2..].parse::<i32>().ok()?);
+    let seconds = (minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))?;
+    Some(TimeZone::fixed(jiff::tz::Offset::from_seconds(seconds).ok()?))
 }
 
 /// Milliseconds since the Unix epoch of an ISO time; without a zone it is UTC.
