@@ -267,13 +267,21 @@ pub fn record_failure(
             stats.insert("errorCount".into(), json!(0));
             stats.shift_remove("failureCounts");
         }
+        // Tried while it rests, because there was nothing better: that is the
+        // same trouble, and its rest grows no longer.
+        let disables = matches!(reason, FailReason::Billing | FailReason::AuthPermanent);
+        let rest = if disables { "disabledUntil" } else { "cooldownUntil" };
+        if number(stats, rest) > now {
+            stats.insert("lastFailureAt".into(), json!(now));
+            return true;
+        }
         let errors = number(stats, "errorCount") + 1;
         let counts = stats.entry("failureCounts").or_insert_with(|| json!({}));
         let of_reason = counts[reason.as_str()].as_u64().unwrap_or(0) + 1;
         counts[reason.as_str()] = json!(of_reason);
         stats.insert("errorCount".into(), json!(errors));
         stats.insert("lastFailureAt".into(), json!(now));
-        if matches!(reason, FailReason::Billing | FailReason::AuthPermanent) {
+        if disables {
             let doublings = u32::try_from(of_reason - 1).unwrap_or(u32::MAX).min(10);
             let rest = first.saturating_mul(1 << doublings).min(max);
             stats.insert("disabledUntil".into(), json!(now + rest));
@@ -452,12 +460,18 @@ mod tests {
     fn rests_grow_from_a_minute_to_an_hour_and_billing_takes_hours() {
         let dir = store(&two_keys());
         let config = Config::default();
-        let now = 10_000_000;
+        let mut now = 10_000_000;
         let rests: Vec<u64> = (0..5)
             .map(|_| {
                 record_failure(dir.path(), "openai:a", FailReason::Auth, &config, now).unwrap();
-                let until = reread(&dir)["usageStats"]["openai:a"]["cooldownUntil"].as_u64();
-                (until.unwrap() - now) / MINUTE
+                let until = |dir| reread(dir)["usageStats"]["openai:a"]["cooldownUntil"].as_u64();
+                let rest = (until(&dir).unwrap() - now) / MINUTE;
+                // Tried again while it rests, it rests no longer for it.
+                now += MINUTE / 2;
+                record_failure(dir.path(), "openai:a", FailReason::Auth, &config, now).unwrap();
+                assert_eq!((until(&dir).unwrap() - now) / MINUTE, rest - 1);
+                now = until(&dir).unwrap();
+                rest
             })
             .collect();
         assert_eq!(rests, [1, 5, 25, 60, 60]);
@@ -465,7 +479,9 @@ mod tests {
             .map(|_| {
                 record_failure(dir.path(), "openai:b", FailReason::Billing, &config, now).unwrap();
                 let until = reread(&dir)["usageStats"]["openai:b"]["disabledUntil"].as_u64();
-                (until.unwrap() - now) / HOUR
+                let hours = (until.unwrap() - now) / HOUR;
+                now = until.unwrap();
+                hours
             })
             .collect();
         assert_eq!(hours, [5, 10, 20, 24]);

@@ -54,6 +54,25 @@ class Cases:
         said = self.alice.texts(BOT, room)
         bed.check(said == ["The word is group today."], said)
 
+    def again(self):
+        """A room that the bot was sent out of and asked into again: what was said meanwhile is not for it."""
+        room = self.alice.room(BOT, self.bob.id)
+        self.bob.call("POST", f"join/{room}", {})
+        self.alice.waits_member(room, BOT)
+        self.alice.say(room, "clawbot: say before")
+        self.alice.waits_for("The word is before today.", BOT)
+        self.alice.call("POST", f"rooms/{room}/kick", {"user_id": BOT})
+        for n in range(12):
+            self.alice.say(room, f"clawbot: say missed{n}")
+        self.alice.call("POST", f"rooms/{room}/invite", {"user_id": BOT})
+        # It need not have come in yet.
+        self.alice.say(room, "clawbot: say invited")
+        self.alice.waits_for("The word is invited today.", BOT)
+        self.alice.say(room, "clawbot: say after")
+        self.alice.waits_for("The word is after today.", BOT)
+        said = self.alice.texts(BOT, room)
+        bed.check(said == [f"The word is {word} today." for word in ("before", "invited", "after")], said)
+
     def long_answer(self):
         before = len(self.alice.texts(BOT, self.direct))
         self.alice.say(self.direct, "prose 2000")
@@ -158,6 +177,7 @@ class Cases:
     def run(self, report):
         report.case("Matrix: a stranger pairs", self.pairing)
         report.case("Matrix: an allowlisted room with a mention", self.group)
+        report.case("Matrix: sent out of a room and asked in again", self.again)
         report.case("Matrix: a long answer in pieces", self.long_answer)
         report.case("Matrix: message send", self.send)
         report.case("Matrix: edit, react, read, pin, delete, poll", self.actions)

@@ -102,7 +102,8 @@ impl Reader<'_> {
                 self.rooms.entry(id.clone()).or_default().learn(update);
                 continue;
             };
-            let is_known = self.rooms.contains_key(id) || !joined_now(&events, self.user);
+            let entered = entered_at(&events, self.user);
+            let is_known = self.rooms.contains_key(id) || entered.is_none();
             if timeline["limited"] == true && is_known {
                 match self.missed(id, timeline, since).await {
                     Ok(missed) => {
@@ -117,6 +118,10 @@ impl Reader<'_> {
             }
             let room = self.rooms.entry(id.clone()).or_default();
             room.learn(update);
+            // What was said before is not for us, although we may read it.
+            if let Some(entered) = entered_at(&events, self.user) {
+                events.drain(..entered);
+            }
             if events.is_empty() {
                 continue;
             }
@@ -223,13 +228,21 @@ impl Reader<'_> {
     }
 }
 
-/// Whether the user's own joining is among the events: then there is no gap.
-fn joined_now(events: &[Value], user: &str) -> bool {
-    events.iter().any(|event| {
-        event["type"] == "m.room.member"
-            && event["state_key"] == user
-            && event["content"]["membership"] == "join"
-    })
+/// Where the user came into the room, if that is among the events: where the
+/// invitation stands, for its answer may take a moment, else the joining.
+fn entered_at(events: &[Value], user: &str) -> Option<usize> {
+    let membership = |event: &Value| {
+        let own = event["type"] == "m.room.member" && event["state_key"] == user;
+        event["content"]["membership"].as_str().filter(|_| own).map(str::to_owned)
+    };
+    let joined = events.iter().rposition(|event| {
+        // A member who changes his name joins again.
+        let was_in = event["unsigned"]["prev_content"]["membership"] == "join";
+        membership(event).as_deref() == Some("join") && !was_in
+    })?;
+    let before = events[..joined].iter().rposition(|event| membership(event).is_some());
+    let invited = before.filter(|at| membership(&events[*at]).as_deref() == Some("invite"));
+    Some(invited.unwrap_or(joined))
 }
 
 /// What a sync would have said about a room that it did not describe.
@@ -251,4 +264,41 @@ async fn describe(api: &Api, room: &str) -> Result<Value, ApiError> {
         }
     }
     Ok(json!({"members": members.len(), "state": {"events": events}}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_before_an_invitation_or_a_joining_is_not_for_us() {
+        let bot = "@bot:test";
+        let member = |user: &str, membership: &str, was: &str| {
+            json!({"type": "m.room.member", "state_key": user, "content": {"membership": membership},
+                "unsigned": {"prev_content": {"membership": was}}})
+        };
+        let said = || json!({"type": "m.room.message"});
+        let at = |events: &[Value]| entered_at(events, bot);
+        assert_eq!(at(&[said(), said()]), None);
+        assert_eq!(at(&[said(), member(bot, "join", "join"), said()]), None);
+        assert_eq!(at(&[said(), member("@al:test", "join", "leave")]), None);
+        assert_eq!(at(&[said(), member(bot, "join", "leave"), said()]), Some(1));
+        let invited = [
+            said(),
+            member(bot, "leave", "join"),
+            said(),
+            member(bot, "invite", "leave"),
+            said(),
+            member(bot, "join", "invite"),
+            member(bot, "join", "join"),
+        ];
+        assert_eq!(at(&invited), Some(3));
+        assert_eq!(at(&invited[..3]), None);
+        let twice = [
+            member(bot, "invite", "leave"),
+            member(bot, "leave", "invite"),
+            member(bot, "join", "leave"),
+        ];
+        assert_eq!(at(&twice), Some(2));
+    }
 }
