@@ -5,6 +5,7 @@ pub mod cause;
 pub mod clock;
 pub mod duration;
 pub mod ed25519;
+pub mod embedded;
 pub mod hex;
 pub mod id;
 pub mod json;

@@ -24,13 +24,21 @@ const ISSUED: &[&str] = &[
     "xoxa-",
     "xoxr-",
     "xoxs-",
+    "xoxc-",
+    "xoxd-",
     "xapp-",
     "gsk_",
     "AIza",
+    "AKIA",
+    "ya29.",
     "pplx-",
     "npm_",
     "glpat-",
     "hf_",
+    "rk_live_",
+    "whsec_",
+    "shpat_",
+    "SG.",
     "eyJ",
 ];
 
@@ -44,25 +52,31 @@ const NAMES: &[&str] = &[
     "authorization",
     "privatekey",
     "accesskey",
+    "passphrase",
+    "cookie",
 ];
+
+/// How the last line of the head of a private key ends.
+const PRIVATE_KEY: &str = "PRIVATE KEY-----";
 
 /// Hides what looks like a secret. Borrows when there is nothing to hide.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
-    let mut secret_next = false;
+    let (mut secret_next, mut bot_next) = (false, false);
     for (start, word, separator) in words(text) {
-        let hide = looks_issued(word) || (secret_next && is_value(word));
-        if hide {
-            out.push_str(&text[copied..start]);
-            push_masked(&mut out, word);
-            copied = start + word.len();
+        let whole = (secret_next && is_value(word)).then_some((0, word));
+        if let Some((at, hidden)) = whole.or_else(|| issued_in(word, bot_next)) {
+            out.push_str(&text[copied..start + at]);
+            push_masked(&mut out, hidden);
+            copied = start + at + hidden.len();
             secret_next = false;
         } else {
             secret_next = names_a_secret(word, separator, secret_next);
         }
+        bot_next = names_a_bot(word, separator);
     }
-    if let Some(begin) = text.find("PRIVATE KEY-----") {
+    if let Some(begin) = text.find(PRIVATE_KEY) {
         return Cow::Owned(without_pem(text, begin));
     }
     if copied == 0 {
@@ -70,6 +84,40 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
     out.push_str(&text[copied..]);
     Cow::Owned(out)
+}
+
+/// Whether [`redact`] would change the text.
+pub fn hides_something(text: &str) -> bool {
+    matches!(redact(text), Cow::Owned(_))
+}
+
+/// The text without these values, wherever they stand in it. Short ones occur by
+/// chance and stay.
+pub fn without<'t, 's>(text: &'t str, values: impl IntoIterator<Item = &'s str>) -> Cow<'t, str> {
+    const SHORTEST: usize = 8;
+    let mut clean = Cow::Borrowed(text);
+    for value in values.into_iter().filter(|value| value.len() >= SHORTEST) {
+        if clean.contains(value) {
+            clean = Cow::Owned(clean.replace(value, MASK));
+        }
+    }
+    clean
+}
+
+/// Keys in the text whose shape says which service issued them.
+pub fn issued(text: &str) -> Vec<&str> {
+    let mut bot_next = false;
+    let mut found = Vec::new();
+    for (_, word, separator) in words(text) {
+        found.extend(issued_in(word, bot_next).map(|(_, key)| key));
+        bot_next = names_a_bot(word, separator);
+    }
+    found
+}
+
+/// Whether the text holds a private key in PEM.
+pub fn holds_private_key(text: &str) -> bool {
+    text.contains(PRIVATE_KEY)
 }
 
 /// Words of `text` with their byte offset and the separators that follow.
@@ -91,8 +139,31 @@ fn is_word_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '/' | '~')
 }
 
+/// The issued key in a word, which may be a path, and where it begins there.
+fn issued_in(word: &str, after_bot: bool) -> Option<(usize, &str)> {
+    const BOT_SECRET: usize = 30;
+    let mut at = 0;
+    for (index, part) in word.split('/').enumerate() {
+        let is_bots = after_bot
+            && index == 0
+            && part.len() >= BOT_SECRET
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if is_bots || looks_issued(part) {
+            return Some((at, part));
+        }
+        at += part.len() + 1;
+    }
+    None
+}
+
 fn looks_issued(word: &str) -> bool {
     word.len() >= 16 && ISSUED.iter().any(|prefix| word.starts_with(prefix))
+}
+
+/// Whether the next word may be the secret half of a bot's token (`123456:…`).
+fn names_a_bot(word: &str, separator: &str) -> bool {
+    const DIGITS: usize = 6;
+    separator == ":" && word.bytes().rev().take_while(u8::is_ascii_digit).count() >= DIGITS
 }
 
 /// A value worth hiding: not a number, a switch or a reason code.
@@ -148,11 +219,22 @@ mod tests {
             (r#"{"token":"short1"}"#, r#"{"token":"***"}"#),
             ("OPENAI_API_KEY=hunter2hunter2", "OPENAI_API_KEY=***"),
             ("run --password hunter22 now", "run --password *** now"),
+            (
+                "POST https://h/bot7123456789:AAEabcdefghijklmnopqrstuvwxyz012345/getMe: 401",
+                "POST https://h/bot7123456789:AAEabc…2345/getMe: 401",
+            ),
+            ("GET https://h/v1/ghp_0123456789abcdefABCDEF/x", "GET https://h/v1/ghp_01…CDEF/x"),
             ("-----BEGIN PRIVATE KEY-----\nMC4\n-----END PRIVATE KEY----- x", "*** x"),
         ];
         for (input, expected) in cases {
             assert_eq!(redact(input), expected, "{input}");
         }
+    }
+
+    #[test]
+    fn known_values_are_hidden_unless_they_are_short() {
+        assert_eq!(without("key hunter2hunter2 of u1", ["hunter2hunter2", "u1"]), "key *** of u1");
+        assert!(matches!(without("nothing", ["hunter2hunter2"]), Cow::Borrowed(_)));
     }
 
     #[test]
@@ -163,6 +245,7 @@ mod tests {
             "⇄ res ✓ agents.list 1ms id=r5",
             "reason=token_missing client=cli",
             "tokens=11 total=18 maxTokens: 4096",
+            "2026-11-28T21:29:33.320 1764365373:agent:main:main conn=24e01bcb-de23-4f92-8028-e87c7520f549",
         ];
         for line in lines {
             assert!(matches!(redact(line), Cow::Borrowed(_)), "{line}: {}", redact(line));

@@ -4,12 +4,17 @@
 //! sends such a document back, [`restore`] fills in what the file has; a
 //! sentinel with nothing behind it is an error, never data.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
+use crate::base::embedded::{self, in_argument, may_name_a_secret, named_like_a_secret};
+use crate::base::redact::without;
 use crate::config::json5::{Kind, Node};
 use crate::config::schema::table::{self, Kind as Shape};
 use crate::config::substitute;
 use crate::config::validate::secret_ref;
+use crate::profile::env::Env;
 
 /// Part of the contract.
 pub const SENTINEL: &str = "__OPENCLAW_REDACTED__";
@@ -81,6 +86,27 @@ fn walk(value: &Value, keys: &mut Vec<String>, references: References) -> Value 
     }
 }
 
+/// Hides, in a document whose `${VAR}` are filled in, the texts that hold what a
+/// variable named like a secret stands for.
+pub fn hide_variables(value: &mut Value, env: &Env) {
+    let secrets: Vec<&str> = secret_variables(env).collect();
+    hide_texts(value, &|text| matches!(without(text, secrets.iter().copied()), Cow::Owned(_)));
+}
+
+fn hide_texts(value: &mut Value, hides: &dyn Fn(&str) -> bool) {
+    match value {
+        Value::String(text) if hides(text) => *value = Value::from(SENTINEL),
+        Value::Object(object) => object.values_mut().for_each(|member| hide_texts(member, hides)),
+        Value::Array(items) => items.iter_mut().for_each(|item| hide_texts(item, hides)),
+        _ => {}
+    }
+}
+
+/// What the variables named like a secret stand for.
+pub fn secret_variables(env: &Env) -> impl Iterator<Item = &str> {
+    env.iter().filter(|(name, _)| named_like_a_secret(name)).map(|(_, value)| value)
+}
+
 /// Shows every secret in clear that the document holds.
 pub fn each_secret(value: &Value, act: &mut dyn FnMut(&str)) {
     secrets_below(value, &mut Vec::new(), act);
@@ -90,7 +116,7 @@ fn secrets_below(value: &Value, keys: &mut Vec<String>, act: &mut dyn FnMut(&str
     match value {
         Value::String(text) if hides(keys, text) && !in_providers(keys) => {
             act(text);
-            credentials(text).into_iter().for_each(act);
+            embedded::secrets(text).into_iter().for_each(act);
         }
         Value::Object(_) if secret_ref::is_reference(value) => {}
         Value::Object(object) => {
@@ -127,16 +153,40 @@ fn hides(keys: &[String], text: &str) -> bool {
     if text.is_empty() || substitute::whole_variable(text).is_some() {
         return false;
     }
-    is_sensitive(keys) || has_credentials(text)
+    is_sensitive(keys)
+        || is_proxy_with_user(keys, text)
+        || (is_command_line(keys) && in_argument(None, text).is_some())
+        || !embedded::secrets(text).is_empty()
 }
 
 /// Whether values at this place are secrets.
 fn is_sensitive(keys: &[String]) -> bool {
+    let shape = table::table().at(keys.iter().map(String::as_str));
     named_like_a_secret(&keys.join("."))
         || in_environment(keys)
-        || table::table()
-            .at(keys.iter().map(String::as_str))
-            .is_some_and(|shape| matches!(shape.kind, Shape::Secret | Shape::Ref))
+        || is_login_code(keys)
+        || match shape.map_or(Shape::Any, |shape| shape.kind) {
+            Shape::Secret | Shape::Ref => true,
+            // Of a key that no schema knows, the name is all there is.
+            Shape::Any => keys.last().is_some_and(|key| may_name_a_secret(key)),
+            _ => false,
+        }
+}
+
+/// What a ship of that network lets its owner in with.
+fn is_login_code(keys: &[String]) -> bool {
+    matches!(keys, [channels, tlon, .., code]
+        if channels == "channels" && tlon == "tlon" && code == "code")
+}
+
+/// Proxies are named without a scheme, too.
+fn is_proxy_with_user(keys: &[String], text: &str) -> bool {
+    text.contains('@') && keys.last().is_some_and(|key| key.to_ascii_lowercase().ends_with("proxy"))
+}
+
+/// Whether the text at this place is what a shell or a program is started with.
+fn is_command_line(keys: &[String]) -> bool {
+    keys.last().is_some_and(|key| key.to_ascii_lowercase().ends_with("command"))
 }
 
 /// Variables handed to programs, and headers sent to servers, carry keys as a rule.
@@ -150,97 +200,10 @@ fn in_environment(keys: &[String]) -> bool {
     }
 }
 
-fn named_like_a_secret(path: &str) -> bool {
-    const HARMLESS: &[&str] = &[
-        "maxtokens",
-        "maxoutputtokens",
-        "maxinputtokens",
-        "maxcompletiontokens",
-        "contexttokens",
-        "totaltokens",
-        "tokencount",
-        "tokenlimit",
-        "tokenbudget",
-        "passwordfile",
-    ];
-    let path = path.to_ascii_lowercase();
-    if HARMLESS.iter().any(|ending| path.ends_with(ending)) {
-        return false;
-    }
-    let with_gap = |first: &str| {
-        path.match_indices(first).any(|(at, _)| {
-            let rest = &path[at + first.len()..];
-            let gap = rest.chars().next().map_or(0, char::len_utf8);
-            rest.starts_with("key") || rest.get(gap..).is_some_and(|rest| rest.starts_with("key"))
-        })
-    };
-    path.ends_with("token")
-        || path.ends_with("serviceaccount")
-        || path.ends_with("serviceaccountref")
-        || path.contains("password")
-        || path.contains("secret")
-        || with_gap("api")
-        || with_gap("encrypt")
-        || with_gap("private")
-}
-
 /// Whether the texts of the list at this place are arguments of a program.
 fn are_arguments(keys: &[String]) -> bool {
-    keys.last().is_some_and(|key| key.to_ascii_lowercase().ends_with("args"))
-}
-
-/// The secret in an argument: the value of an option or a variable that is named
-/// like one (`--token=…`, `API_KEY=…`), or what follows such an option.
-fn in_argument<'t>(before: Option<&str>, text: &'t str) -> Option<&'t str> {
-    if let Some((name, value)) = text.split_once('=')
-        && !value.is_empty()
-        && !name.contains([' ', '/', '?'])
-        && named_like_a_secret(name)
-    {
-        return Some(value);
-    }
-    let option = before.filter(|before| before.starts_with('-') && !before.contains('='))?;
-    (!text.starts_with('-') && named_like_a_secret(option)).then_some(text)
-}
-
-/// Whether a URL in the text names a user or carries a token of its own.
-fn has_credentials(text: &str) -> bool {
-    !credentials(text).is_empty()
-}
-
-/// What must not be shown of a URL: who enters, and the values of parameters
-/// that are named like a secret.
-fn credentials(text: &str) -> Vec<&str> {
-    const PARAMETERS: &[&str] = &["key", "auth", "sig", "signature"];
-    let Some((_, rest)) = text.split_once("://") else { return Vec::new() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let user = authority.rsplit_once('@').map(|(user, _)| user);
-    let password = user.map(|user| user.split_once(':').map_or(user, |(_, password)| password));
-    let query = rest.split_once('?').map_or("", |(_, query)| query);
-    let query = query.split('#').next().unwrap_or_default();
-    let parameters = query.split('&').filter_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        let secret = named_like_a_secret(name)
-            || PARAMETERS.iter().any(|parameter| name.eq_ignore_ascii_case(parameter));
-        (secret && !value.is_empty() && !value.contains("${")).then_some(value)
-    });
-    password.into_iter().chain(parameters).collect()
-}
-
-/// A URL for people: without the user and password it may name, and without the
-/// values of secret parameters.
-pub fn shown_url(url: &str) -> String {
-    let mut shown = url.to_owned();
-    if let Some((scheme, rest)) = url.split_once("://") {
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        if let Some(at) = rest[..end].rfind('@') {
-            shown = format!("{scheme}://***@{}", &rest[at + 1..]);
-        }
-    }
-    for value in credentials(&shown).into_iter().map(str::to_owned).collect::<Vec<_>>() {
-        shown = shown.replace(&format!("={value}"), "=***");
-    }
-    shown
+    is_command_line(keys)
+        || keys.last().is_some_and(|key| key.to_ascii_lowercase().ends_with("args"))
 }
 
 /// The text with its secrets replaced and everything else as it stands.
@@ -411,8 +374,48 @@ mod tests {
         let mut secrets = Vec::new();
         each_secret(&document, &mut |secret| secrets.push(secret.to_owned()));
         assert_eq!(secrets, ["t1", "k1", "k2", "https://h/sse?v=1&api_key=q1#x", "q1"]);
-        assert_eq!(shown_url("wss://u:p@h/x?v=1&token=t#f"), "wss://***@h/x?v=1&token=***#f");
-        assert_eq!(shown_url("wss://h/x?v=1"), "wss://h/x?v=1");
+    }
+
+    #[test]
+    fn secrets_in_places_of_another_kind_are_hidden_and_come_back() {
+        let token = "7123456789:AAEabcdefghijklmnopqrstuvwxyz012345";
+        let document = json!({
+            "channels": {
+                "telegram": {"apiRoot": format!("https://h/bot{token}"), "proxy": "u:p@h:1080"},
+                "tlon": {"code": "lidlut-tabwed", "ship": "~zod"},
+            },
+            "cron": {"webhook": "https://hooks.slack.com/services/T01/B01/hook1"},
+            "mcp": {"servers": {"a": {"auth": {"bearer": "b1"}, "oauth": {"code": "c1"}, "cwd": "/srv"}}},
+            "models": {"providers": {"p": {"auth": "api-key", "baseUrl": "https://h/v1"}}},
+            "agents": {"defaults": {"sandbox": {"docker": {"setupCommand": "curl -H 'Authorization: Bearer abcdefgh'"}}}},
+            "messages": {"responsePrefix": "say ghp_0123456789abcdefABCDEF"},
+        });
+        let mut shown = redact(&document, "", References::Masked);
+        assert_eq!(
+            shown,
+            json!({
+                "channels": {
+                    "telegram": {"apiRoot": SENTINEL, "proxy": SENTINEL},
+                    "tlon": {"code": SENTINEL, "ship": "~zod"},
+                },
+                "cron": {"webhook": SENTINEL},
+                "mcp": {"servers": {"a": {"auth": {"bearer": SENTINEL}, "oauth": {"code": SENTINEL}, "cwd": "/srv"}}},
+                "models": {"providers": {"p": {"auth": "api-key", "baseUrl": "https://h/v1"}}},
+                "agents": {"defaults": {"sandbox": {"docker": {"setupCommand": SENTINEL}}}},
+                "messages": {"responsePrefix": SENTINEL},
+            })
+        );
+        restore(&mut shown, &document).unwrap();
+        assert_eq!(shown, document);
+    }
+
+    #[test]
+    fn what_a_secret_variable_stands_for_is_hidden_wherever_it_was_put() {
+        let env: Env =
+            [("HOOK_TOKEN", "low-entropy"), ("PLACE", "somewhere")].into_iter().collect();
+        let mut filled = json!({"a": ["https://h/low-entropy/x", "https://somewhere/"]});
+        hide_variables(&mut filled, &env);
+        assert_eq!(filled, json!({"a": [SENTINEL, "https://somewhere/"]}));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
 use crate::base::clock;
-use crate::base::redact::redact;
+use crate::base::redact::{self, redact};
 use crate::base::secret::Secret;
 use crate::logging::catalog;
 
@@ -25,9 +25,6 @@ pub enum Redaction {
     On,
     Off,
 }
-
-/// Shorter values occur by chance.
-const SHORTEST: usize = 8;
 
 static SHOW_ALL: AtomicBool = AtomicBool::new(false);
 /// Values that no line may hold, whatever the settings.
@@ -43,22 +40,17 @@ fn redaction() -> Redaction {
 }
 
 /// Keeps exactly these values out of every line from here on.
-pub fn conceal(mut values: Vec<Secret>) {
-    values.retain(|value| value.expose().len() >= SHORTEST);
+pub fn conceal(values: Vec<Secret>) {
     *CONCEALED.write().unwrap_or_else(PoisonError::into_inner) = values;
 }
 
 /// The text without concealed values, if it holds any.
 fn without_concealed(text: &str) -> Option<String> {
     let concealed = CONCEALED.read().unwrap_or_else(PoisonError::into_inner);
-    let mut clean: Option<String> = None;
-    for value in concealed.iter().map(Secret::expose) {
-        let now = clean.as_deref().unwrap_or(text);
-        if now.contains(value) {
-            clean = Some(now.replace(value, "***"));
-        }
+    match redact::without(text, concealed.iter().map(Secret::expose)) {
+        Cow::Owned(clean) => Some(clean),
+        Cow::Borrowed(_) => None,
     }
-    clean
 }
 
 /// A log event, ready to be written.

@@ -50,7 +50,8 @@ pub(super) async fn connect(
     let live = tokio::time::timeout(server.connect, opening);
     let live = live
         .await
-        .map_err(|_| format!("not connected within {} ms", server.connect.as_millis()))??;
+        .map_err(|_| format!("not connected within {} ms", server.connect.as_millis()))?
+        .map_err(|reason| server.without_secrets(&reason))?;
     give_up.disarm();
     Ok(live)
 }

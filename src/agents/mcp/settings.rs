@@ -6,6 +6,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
+use crate::base::{embedded, redact};
 use crate::config::Config;
 
 const CONNECT: Duration = Duration::from_secs(30);
@@ -37,6 +38,27 @@ pub(crate) enum Way {
 pub(crate) enum Speaks {
     StreamableHttp,
     Sse,
+}
+
+impl Server {
+    /// What went wrong, without what the server was told in confidence: it or a
+    /// library may repeat it.
+    pub(super) fn without_secrets(&self, reason: &str) -> String {
+        let told: Vec<&str> = match &self.way {
+            Way::Stdio { args, env, .. } => {
+                let before = std::iter::once(None).chain(args.iter().map(|arg| Some(arg.as_str())));
+                let named = args.iter().zip(before);
+                let named = named.filter_map(|(arg, before)| embedded::in_argument(before, arg));
+                let inside = args.iter().flat_map(|arg| embedded::secrets(arg));
+                named.chain(inside).chain(env.values().map(String::as_str)).collect()
+            }
+            Way::Http { url, headers, .. } => {
+                let inside = embedded::secrets(url).into_iter();
+                inside.chain(headers.values().map(String::as_str)).collect()
+            }
+        };
+        redact::without(reason, told).into_owned()
+    }
 }
 
 /// Every configured server, with the reason where an entry cannot be used.

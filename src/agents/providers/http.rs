@@ -5,6 +5,7 @@
 //! No client, no TLS state and no root certificate exists before the first
 //! request; plain `http://` to this host never loads them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::agents::providers::tagged::Tagged;
 use crate::agents::providers::{ModelRef, Part, ProviderError};
 use crate::agents::run::Usage;
 use crate::base::backoff::Backoff;
+use crate::base::secret::Secret;
+use crate::base::{embedded, redact};
 use crate::outbound;
 
 /// Tries of one call in the HTTP layer: the first one and two more.
@@ -128,9 +131,10 @@ impl Http {
         dialect: impl Dialect,
     ) -> Result<BoxStream<'static, Result<Part, ProviderError>>, ProviderError> {
         let body = Bytes::from(body.to_string());
+        let told = Told::of(url, &headers);
         let response = self.post(url, headers, body).await?;
-        let framing = framing_of(&response, framing)?;
-        Ok(pump(response, framing, dialect, self.0.timeouts.idle))
+        let framing = framing_of(&response, framing).map_err(|error| told.hide(error))?;
+        Ok(pump(response, framing, dialect, self.0.timeouts.idle, told))
     }
 
     /// Posts JSON and returns the answer once its head is there and good.
@@ -140,6 +144,7 @@ impl Http {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<reqwest::Response, ProviderError> {
+        let told = Told::of(url, &headers);
         let client = self.client(url)?;
         let mut pauses = Backoff::new(self.0.timeouts.retry, Duration::from_secs(8));
         let mut attempt = 1;
@@ -147,7 +152,7 @@ impl Http {
             let sent = self.post_once(&client, url, headers.clone(), body.clone()).await;
             let error = match sent {
                 Ok(response) => return Ok(response),
-                Err(error) => error,
+                Err(error) => told.hide(error),
             };
             let worth_it = match error.status {
                 Some(status) => matches!(status, 408 | 409 | 429 | 500..=599),
@@ -209,6 +214,29 @@ impl Http {
     }
 }
 
+/// What a provider was told in confidence, which it may repeat when it complains.
+#[derive(Debug)]
+struct Told(Vec<Secret>);
+
+impl Told {
+    fn of(url: &str, headers: &HeaderMap) -> Self {
+        let headers = headers.values().filter(|value| value.is_sensitive());
+        let headers = headers.filter_map(|value| value.to_str().ok());
+        // A scheme before a key is none of the key.
+        let headers = headers.map(|value| value.split_once(' ').map_or(value, |(_, key)| key));
+        Self(headers.chain(embedded::secrets(url)).map(Secret::new).collect())
+    }
+
+    /// The error without any of it.
+    fn hide(&self, mut error: ProviderError) -> ProviderError {
+        let hidden = redact::without(&error.message, self.0.iter().map(Secret::expose));
+        if let Cow::Owned(hidden) = hidden {
+            error.message = hidden;
+        }
+        error
+    }
+}
+
 /// The headers of a call: JSON, then the provider's own, then the model's.
 pub fn headers(
     model: &ModelRef,
@@ -222,9 +250,11 @@ pub fn headers(
     for (name, value) in own.chain(configured) {
         let key = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| classify::unusable(format!("`{name}` is not a header name")))?;
-        let value = HeaderValue::from_str(value).map_err(|_| {
+        let mut value = HeaderValue::from_str(value).map_err(|_| {
             classify::unusable(format!("the value of header `{name}` has characters HTTP forbids"))
         })?;
+        // Which interface is meant is no secret.
+        value.set_sensitive(!name.to_ascii_lowercase().starts_with("anthropic-"));
         map.insert(key, value);
     }
     Ok(map)
@@ -261,6 +291,7 @@ struct Pump<D> {
     taken: usize,
     idle: Duration,
     ended: bool,
+    told: Told,
 }
 
 fn pump<D: Dialect>(
@@ -268,6 +299,7 @@ fn pump<D: Dialect>(
     framing: Framing,
     dialect: D,
     idle: Duration,
+    told: Told,
 ) -> BoxStream<'static, Result<Part, ProviderError>> {
     let pump = Pump {
         bytes: response.bytes_stream().boxed(),
@@ -280,6 +312,7 @@ fn pump<D: Dialect>(
         taken: 0,
         idle,
         ended: false,
+        told,
     };
     stream::unfold(pump, |mut pump| async move { pump.next().await.map(|part| (part, pump)) })
         .boxed()
@@ -299,7 +332,7 @@ impl<D: Dialect> Pump<D> {
                 return None;
             }
             if let Err(error) = self.advance().await {
-                self.failed = Some(error);
+                self.failed = Some(self.told.hide(error));
             }
             for part in self.read.drain(..) {
                 self.tagged.take(plausible(part), &mut self.ready);

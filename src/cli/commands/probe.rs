@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::base::clock;
+use crate::base::{clock, embedded};
 use crate::cli::args::gateway::{ProbeArgs, RunArgs};
 use crate::cli::context::Context;
 use crate::cli::link::{self, CallError, Link};
@@ -15,7 +15,6 @@ use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::client::target::{self, Source};
 use crate::client::{Caller, ClientError, Target};
-use crate::config::redact;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -130,7 +129,7 @@ fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs) -> Vec<Cand
         candidates.push(Candidate {
             id: "explicit",
             active: true,
-            url: redact::shown_url(&chosen.url),
+            url: embedded::shown_url(&chosen.url),
             link: Link::open(context, args.url.as_deref(), token, password),
         });
     }
@@ -151,7 +150,7 @@ fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs) -> Vec<Cand
         candidates.push(Candidate {
             id: "configRemote",
             active: chosen.source == Source::Remote,
-            url: redact::shown_url(url),
+            url: embedded::shown_url(url),
             link: Link::to(context, target, token, password),
         });
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use crate::config::redact::{self, References};
 use crate::gateway::nodes::Connected;
 use crate::gateway::rpc::params::{blocking, flag};
 use crate::gateway::rpc::{Call, Method, Reply};
@@ -66,6 +67,7 @@ fn talk_sections(resolved: &Value, secrets: bool) -> Value {
         let mut talk = talk.clone();
         if !secrets {
             hide_keys(&mut talk);
+            talk = redact::redact(&talk, "talk", References::Masked);
         }
         config.insert("talk".into(), talk);
     }

@@ -26,6 +26,11 @@ fn secret(place: &str) -> String {
 const STORES: &[&str] =
     &["openclaw.json", "config-last-good.json", "vault.json", "auth-profiles.json"];
 
+/// A secret that only the environment of every program here knows.
+fn hidden() -> [(&'static str, &'static str); 1] {
+    [("HIDDEN_TOKEN", "canary7f3a-low-entropy")]
+}
+
 /// Everything that was said, and by whom.
 #[derive(Default)]
 struct Heard {
@@ -48,7 +53,11 @@ impl Heard {
 
     async fn run(&mut self, home: &Path, args: &[&str]) {
         let mut run = command(home);
-        let run = run.arg("--dev").args(args).env("OPENCLAW_GATEWAY_PORT", self.port.to_string());
+        let run = run
+            .arg("--dev")
+            .args(args)
+            .env("OPENCLAW_GATEWAY_PORT", self.port.to_string())
+            .envs(hidden());
         let run = run.output();
         let output = tokio::time::timeout(Duration::from_secs(60), run).await;
         let output = output.unwrap_or_else(|_| panic!("{args:?} does not end")).unwrap();
@@ -84,11 +93,23 @@ fn settings(home: &Path) -> Value {
             "kept": {"baseUrl": "http://127.0.0.1:9/v1", "api": "openai-completions",
                 "apiKey": {"source": "file", "provider": "vault", "id": "/kept"}, "models": [{"id": "m", "name": "m"}]},
         }},
-        "channels": {"telegram": {"enabled": false, "botToken": secret("bot")}},
+        "channels": {
+            "telegram": {"enabled": false, "botToken": secret("bot"),
+                "apiRoot": format!("http://127.0.0.1:9/bot7123456789:{CANARY}bcdefghijklmnopqrstuvwxyz"),
+                "proxy": format!("u:{}@127.0.0.1:9", secret("proxy"))},
+            "tlon": {"enabled": false, "ship": "~zod", "code": secret("login")},
+        },
+        "cron": {"webhook": format!("https://hooks.slack.com/services/T01/B01/{CANARY}hook")},
+        "talk": {"providers": {"x": {"extra": {"auth": secret("talk")}}}},
+        "messages": {"responsePrefix": format!("https://127.0.0.1:9/${{HIDDEN_TOKEN}}/x")},
         "env": {"vars": {"SOME_KEY": secret("env")}},
         "mcp": {"servers": {
             "program": {"command": "/bin/false", "args": [format!("--token={}", secret("argument")), "--api-key", secret("option")],
                 "env": {"PLAIN": secret("variable")}},
+            "odd": {"command": "/bin/false", "args": ["--header", format!("Authorization: Bearer {}", secret("bearer")),
+                "--passphrase", secret("passphrase"), format!("postgres://u:{}@127.0.0.1:9/x", secret("dsn"))],
+                "auth": {"cookie": secret("cookie")}},
+            "near": {"url": format!("http://127.0.0.1:9/{CANARY}0123456789abcdef/sse")},
             "far": {"url": format!("http://127.0.0.1:9/sse?api_key={}", secret("query")), "headers": {"x-a": secret("far")}},
         }},
         "skills": {"entries": {"s": {"apiKey": secret("skill"), "env": {"PLAIN": secret("skill-env")}}}},
@@ -175,7 +196,7 @@ async fn no_secret_shows_in_a_command_a_method_a_log_an_error_or_a_crash() {
     let profiles = json!({"version": 1, "profiles": {
         "plain:default": {"type": "api_key", "provider": "other", "key": secret("profile")}}});
     private(&state.join("agents/main/agent/auth-profiles.json"), &profiles.to_string());
-    let mut gateway = Gateway::over(home, port, &["--verbose"], &[]);
+    let mut gateway = Gateway::over(home, port, &["--verbose"], &hidden());
     gateway.wait_until_ready().await;
     let mut heard = Heard { port, ..Heard::default() };
     let home = gateway.home.path().to_owned();
@@ -273,6 +294,12 @@ async fn no_secret_shows_in_a_command_a_method_a_log_an_error_or_a_crash() {
         "config get channels",
         "config get env",
         "config get secrets",
+        "config get mcp",
+        "config get cron",
+        "config get messages",
+        "config get talk",
+        "mcp show",
+        "mcp list --json",
         "config get hooks --json",
         "config unset no.such.key",
         "config set ui.seamColor 112233",

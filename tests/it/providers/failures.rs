@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use openclaw::agents::providers::FailReason;
+use openclaw::base::secret::Secret;
 
 use super::{ask, call, models, user};
 use crate::support::fake_provider::FakeProvider;
@@ -22,6 +23,23 @@ async fn passing_failures_are_tried_three_times_and_others_once() {
         let error = ask(call(&server, model, vec![user("hi")]).await).await.unwrap_err();
         assert_eq!(error.reason, reason, "{model}");
         assert_eq!(server.requests().len(), requests, "{model}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_was_told_in_confidence_is_not_repeated() {
+    for model in ["fake/repeats", "fake/repeats-late"] {
+        let server = FakeProvider::start().await;
+        let mut call = call(&server, model, vec![user("hi")]).await;
+        let mut confided = (*call.model).clone();
+        confided.api_key = Some(Secret::new("key-in-confidence"));
+        confided.headers.push(("x-note".into(), "note-in-confidence".into()));
+        call.model = confided.into();
+        let error = ask(call).await.unwrap_err();
+        assert_eq!(error.message, "Incorrect API key: Bearer *** (***)", "{model}");
+        let sent = &server.requests()[0].headers;
+        assert_eq!(sent["authorization"], "Bearer key-in-confidence");
+        assert_eq!(sent["x-note"], "note-in-confidence");
     }
 }
 

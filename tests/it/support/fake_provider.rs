@@ -7,7 +7,8 @@
 //!   `fail401`, `fail400`, `fail402`, `ctxover` (first call alone), `ctxthen`
 //!   (second call alone), `hang`, `midcut` (closes in mid-answer), `midstall`
 //!   (says no more in mid-answer), `flaky` (500 on the first two calls),
-//!   `reason` (thinks first);
+//!   `reason` (thinks first), `repeats` (401, or with `late` in an answer that
+//!   began well, with the key and the header `x-note` in the complaint);
 //! - the last message picks the answer: `SAY words`, `USE_TOOL name {json}`,
 //!   `USE_TOOLS [[name, {json}], …]`, `SLOWLY` (40 words, 250 ms apart),
 //!   `CHUNKS n`, `EMPTY`, `HOLD` (one word, the rest after
@@ -212,7 +213,7 @@ async fn answer(
         *count
     };
     let route = path.split('?').next().unwrap_or_default();
-    if let Some(failure) = failure(route, &model, count) {
+    if let Some(failure) = failure(route, &model, count).or_else(|| repeats(&model, &headers)) {
         return failure;
     }
     if model == RECORDED && last_text(&body).contains("PLEASE FAIL") {
@@ -315,6 +316,22 @@ fn failure(route: &str, model: &str, count: usize) -> Option<Response> {
         return Some(json_answer(400, &too_long(route)));
     }
     None
+}
+
+/// A complaint that repeats what the caller sent in confidence.
+fn repeats(model: &str, headers: &HeaderMap) -> Option<Response> {
+    let sent = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("-");
+    let told = format!("Incorrect API key: {} ({})", sent("authorization"), sent("x-note"));
+    let error = json!({"error": {"message": told, "type": "invalid_request_error"}});
+    match model {
+        "repeats-late" => {
+            let mut response = Response::new(Body::from(format!("data: {error}\n\n")));
+            response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+            Some(response)
+        }
+        "repeats" => Some(json_answer(401, &error)),
+        _ => None,
+    }
 }
 
 /// How each vendor says that a conversation does not fit.

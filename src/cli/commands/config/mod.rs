@@ -33,7 +33,8 @@ fn get(context: &Context, args: &GetArgs) -> CommandResult {
     let Some(value) = edit::get(&snapshot.resolved, &keys) else {
         return Err(Failure::new(format!("Config path not found: {}", args.path)));
     };
-    let shown = redact::redact(value, &keys.join("."), References::Shown);
+    let mut shown = redact::redact(value, &keys.join("."), References::Shown);
+    redact::hide_variables(&mut shown, &snapshot.env);
     Ok(match &shown {
         Value::Object(_) | Value::Array(_) => Outcome::json(&shown),
         shown if args.json => Outcome::json(shown),

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::redact::References;
 use crate::config::reload::diff;
 use crate::config::schema::{json_schema, table};
 use crate::config::write::{self, Author, Before, WriteError};
-use crate::config::{Issue, Snapshot, edit, json5, load, redact};
+use crate::config::{Issue, Snapshot, edit, json5, load};
 use crate::gateway::reload::{self, Outcome};
 use crate::gateway::rpc::config::change::Kind;
 use crate::gateway::rpc::params::{blocking, text, uint};
@@ -84,7 +83,7 @@ async fn change(call: Call, kind: Kind) -> Reply {
     .await?;
     let Some(text) = text else {
         tracing::info!(conn = call.caller.conn_id, "{} noop (no changed paths)", call.method);
-        let config = redact::redact(&next.runtime, "", References::Masked);
+        let config = view::filled(&next, &next.runtime);
         let mut answer = json!({ "ok": true, "noop": true, "path": next.path, "config": config });
         if newer {
             answer["changedPaths"] = json!([]);
@@ -130,7 +129,7 @@ async fn change(call: Call, kind: Kind) -> Reply {
     let mut reply = json!({
         "ok": true,
         "path": path,
-        "config": redact::redact(&next.runtime, "", References::Masked),
+        "config": view::filled(&next, &next.runtime),
         "hash": next.hash,
     });
     if let Outcome::Refused(reason) = &outcome {

@@ -9,8 +9,9 @@ use crate::config::{Snapshot, json5};
 pub(super) fn of(snapshot: &Snapshot) -> Value {
     let valid = snapshot.is_valid();
     let hidden = |value: &Value| redact::redact(value, "", References::Masked);
+    let filled = |value: &Value| self::filled(snapshot, value);
     let (parsed, resolved, config) = if valid {
-        (hidden(&snapshot.parsed), hidden(&snapshot.resolved), hidden(&snapshot.runtime))
+        (hidden(&snapshot.parsed), filled(&snapshot.resolved), filled(&snapshot.runtime))
     } else {
         (Value::Null, json!({}), json!({}))
     };
@@ -33,4 +34,11 @@ pub(super) fn of(snapshot: &Snapshot) -> Value {
         "warnings": snapshot.warnings,
         "legacyIssues": [],
     })
+}
+
+/// A copy of a part of the snapshot whose variables are filled in, without secrets.
+pub(super) fn filled(snapshot: &Snapshot, value: &Value) -> Value {
+    let mut shown = redact::redact(value, "", References::Masked);
+    redact::hide_variables(&mut shown, &snapshot.env);
+    shown
 }
