@@ -12,6 +12,7 @@ use crate::base::clock;
 use crate::config::Snapshot;
 use crate::config::reload::diff;
 use crate::config::write::Author;
+use crate::store::atomic;
 
 const MAX_ARGS: usize = 8;
 const MODE_REMOVED: &str = "gateway-mode-removed";
@@ -113,6 +114,7 @@ fn append(state: &Path, line: &Value) {
             .append(true)
             .mode(0o600)
             .open(logs.join("config-audit.jsonl"))?;
+        atomic::hand_over(&file, &logs.join("config-audit.jsonl"));
         file.write_all(format!("{line}\n").as_bytes())
     };
     if let Err(err) = append() {

@@ -2,7 +2,7 @@
 //! nothing between, a ring of backups without secrets, an audit record.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -104,10 +104,11 @@ pub fn update(
     if env.is_on("OPENCLAW_NIX_MODE") {
         return Err(WriteError::ReadOnly("OPENCLAW_NIX_MODE"));
     }
-    // A link keeps pointing where it pointed.
-    let file = paths.config.canonicalize().unwrap_or_else(|_| paths.config.clone());
+    let file = behind_links(&paths.config);
     let dir = file.parent().unwrap_or(Path::new("/")).to_path_buf();
-    private_dir(&dir, paths)?;
+    if file == paths.config {
+        private_dir(&dir, paths)?;
+    }
     let _lock = lock(&file)?;
     sweep(&dir);
     let current = load::read(paths, env);
@@ -136,14 +137,14 @@ pub fn update(
         record.append(&paths.state);
         return Err(WriteError::Blocked(copy));
     }
-    if current.exists {
-        rotate(&file, &current)?;
-    }
+    // What stands in the way of a backup does not stop the write.
+    let backup = if current.exists { rotate(&file, &current) } else { Ok(()) };
     let result = atomic::write(&file, next.raw.as_bytes(), atomic::Sync::Yes);
     record.finish(&result, &file);
     record.append(&paths.state);
     result.map_err(|source| WriteError::Io { path: file.clone(), source })?;
-    let notes = notes(&current, &next, &paths.config, &record);
+    let mut notes = notes(&current, &next, &paths.config, &record);
+    notes.extend(backup.err().map(|err| format!("Config backup not kept: {err}")));
     let previous_hash = current.hash.clone();
     Ok(Written { snapshot: next, previous_hash, changed: true, notes })
 }
@@ -211,6 +212,7 @@ fn lock(file: &Path) -> Result<Flock<File>, WriteError> {
         .mode(0o600)
         .open(&path)
         .map_err(|source| WriteError::Io { path: path.clone(), source })?;
+    atomic::hand_over(&handle, &path);
     let mut waited = Duration::ZERO;
     loop {
         match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {
@@ -225,18 +227,32 @@ fn lock(file: &Path) -> Result<Flock<File>, WriteError> {
     }
 }
 
+/// The file that is meant: a link keeps pointing where it pointed, also while
+/// nothing is there.
+fn behind_links(path: &Path) -> PathBuf {
+    const MAX_LINKS: usize = 16;
+    let mut file = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        let Ok(target) = file.read_link() else { break };
+        file = file.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    file.canonicalize().unwrap_or(file)
+}
+
 /// Moves the ring by one and keeps the file about to be replaced, its plain
-/// secrets hidden: whoever reads a backup must not get in with it.
-fn rotate(file: &Path, current: &Snapshot) -> Result<(), WriteError> {
+/// secrets hidden: whoever reads a backup must not get in with it. A copy that
+/// cannot be moved, because a folder has its place, is replaced.
+fn rotate(file: &Path, current: &Snapshot) -> io::Result<()> {
     let slot = |index: usize| match index {
         0 => sibling(file, ".bak"),
         index => sibling(file, &format!(".bak.{index}")),
     };
     for index in (0..BACKUPS - 1).rev() {
         let from = slot(index);
-        if from.exists() {
-            fs::rename(&from, slot(index + 1))
-                .map_err(|source| WriteError::Io { path: from, source })?;
+        if from.is_file()
+            && let Err(err) = fs::rename(&from, slot(index + 1))
+        {
+            tracing::debug!(path = %from.display(), %err, "backup not moved");
         }
     }
     let kept = match json5::parse(&current.raw) {
@@ -245,13 +261,8 @@ fn rotate(file: &Path, current: &Snapshot) -> Result<(), WriteError> {
         Err(_) => return Ok(()),
     };
     let path = slot(0);
-    let write = || -> io::Result<()> {
-        let mut backup =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
-        backup.write_all(kept.as_bytes())?;
-        backup.sync_all()
-    };
-    write().map_err(|source| WriteError::Io { path: path.clone(), source })
+    atomic::write(&path, kept.as_bytes(), atomic::Sync::Yes)
+        .map_err(|err| io::Error::new(err.kind(), format!("{}: {err}", path.display())))
 }
 
 fn sibling(file: &Path, ending: &str) -> PathBuf {

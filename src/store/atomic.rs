@@ -2,8 +2,10 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
+
+use nix::unistd::geteuid;
 
 /// How the names of temporary files begin.
 pub const PREFIX: &str = ".openclaw-";
@@ -24,6 +26,7 @@ pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
         .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(dir)?;
+    hand_over(file.as_file(), path);
     file.write_all(bytes)?;
     if sync == Sync::Yes {
         file.as_file().sync_all()?;
@@ -33,6 +36,20 @@ pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
         File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+/// What root writes among somebody's files is theirs, or they could not read it
+/// any more: whose the file at `path` was, else whose the directory is.
+pub fn hand_over(file: &File, path: &Path) {
+    if !geteuid().is_root() {
+        return;
+    }
+    let Ok(owner) = path.metadata().or_else(|_| path.parent().unwrap_or(path).metadata()) else {
+        return;
+    };
+    if let Err(err) = fchown(file, Some(owner.uid()), Some(owner.gid())) {
+        tracing::debug!(path = %path.display(), %err, "file not handed over to its owner");
+    }
 }
 
 /// Makes a directory, and those above it that are missing, for its owner alone.
@@ -55,5 +72,23 @@ mod tests {
         let parent = path.parent().unwrap();
         assert_eq!(std::fs::metadata(parent).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(std::fs::read_dir(parent).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_root_writes_among_the_files_of_others_is_theirs() {
+        if !geteuid().is_root() {
+            println!("skipped: only root can give files away");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let owner = |path: &Path| path.metadata().map(|meta| (meta.uid(), meta.gid())).unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        std::fs::write(&old, "1").unwrap();
+        std::os::unix::fs::chown(&old, Some(12), Some(34)).unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(56), Some(78)).unwrap();
+        write(&old, b"2", Sync::No).unwrap();
+        write(&new, b"2", Sync::No).unwrap();
+        assert_eq!(owner(&old), (12, 34));
+        assert_eq!(owner(&new), (56, 78));
     }
 }

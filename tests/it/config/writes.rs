@@ -116,6 +116,49 @@ async fn of_two_writers_at_once_one_wins_and_the_other_is_told() {
 }
 
 #[tokio::test]
+async fn what_stands_in_the_way_of_a_backup_does_not_stop_a_write() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join(".openclaw");
+    let at = |name: &str| state.join(name);
+    fs::create_dir_all(at("openclaw.json.bak.1/kept")).unwrap();
+    fs::create_dir_all(at("openclaw.json.bak.4/kept")).unwrap();
+    fs::write(at("elsewhere"), "kept").unwrap();
+    std::os::unix::fs::symlink("elsewhere", at("openclaw.json.bak.2")).unwrap();
+    for number in 0..8 {
+        let set = ["config", "set", "env.vars.NUMBER", &format!("v{number}")];
+        let output = command(home.path()).args(set).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // The latest copy is there, what is not ours is untouched.
+    let backup = fs::read_to_string(at("openclaw.json.bak")).unwrap();
+    assert!(backup.contains("NUMBER"), "{backup}");
+    assert!(at("openclaw.json.bak.1/kept").is_dir() && at("openclaw.json.bak.4/kept").is_dir());
+    assert_eq!(fs::read_to_string(at("elsewhere")).unwrap(), "kept");
+    // Where even the first place is taken, the write says so.
+    fs::remove_file(at("openclaw.json.bak")).unwrap();
+    fs::create_dir_all(at("openclaw.json.bak/kept")).unwrap();
+    let set = ["config", "set", "env.vars.NUMBER", "last"];
+    let output = command(home.path()).args(set).output().await.unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("Config backup not kept: "), "{said}");
+    assert!(fs::read_to_string(at("openclaw.json")).unwrap().contains("last"));
+}
+
+#[tokio::test]
+async fn a_link_to_nothing_is_written_behind_the_link() {
+    let home = tempfile::tempdir().unwrap();
+    let (link, target) =
+        (home.path().join(".openclaw/openclaw.json"), home.path().join("own.json"));
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("../own.json", &link).unwrap();
+    let set = ["config", "set", "ui.assistant.name", "behind"];
+    assert!(command(home.path()).args(set).output().await.unwrap().status.success());
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::read_to_string(&target).unwrap().contains("behind"));
+}
+
+#[tokio::test]
 async fn ten_commands_at_once_all_arrive() {
     let home = tempfile::tempdir().unwrap();
     let mut writers = Vec::new();
