@@ -17,7 +17,7 @@ use crate::base::clock;
 use crate::config::redact::{self, References};
 use crate::config::{Rejected, Snapshot, audit, json5};
 use crate::profile::paths::Paths;
-use crate::store::atomic;
+use crate::store::{atomic, lock};
 
 /// Copies of each kind that are kept.
 const MAX_COPIES: usize = 5;
@@ -33,6 +33,8 @@ pub enum Serving {
     Running,
     /// The copy kept by an earlier process, because the file was broken at start.
     LastKnownGood,
+    /// Nothing: the gateway keeps its port and tells clients why.
+    Blocked,
 }
 
 /// What came of one look at the file.
@@ -73,6 +75,11 @@ impl Standing {
         Some(rejected.complaint(self.serving.unwrap_or_default()))
     }
 
+    /// Whether the gateway that wrote this is gone: nothing is in force.
+    pub fn is_over(&self) -> bool {
+        self.last_look.as_ref().is_some_and(|look| !lock::is_alive(look.pid))
+    }
+
     /// What waits for a restart in one line, if anything does.
     pub fn pending(&self) -> Option<String> {
         pending(&self.last_look.as_ref()?.pending)
@@ -87,16 +94,21 @@ pub fn pending(paths: &[String]) -> Option<String> {
 impl Rejected {
     /// One line for people: what is served instead, and why.
     pub fn complaint(&self, serving: Serving) -> String {
-        let instead = match serving {
-            Serving::Running => "the configuration before it stays in force",
-            Serving::LastKnownGood => "serving with the last known good configuration",
+        let state = match serving {
+            Serving::Running => {
+                "openclaw.json is refused, the configuration before it stays in force"
+            }
+            Serving::LastKnownGood => {
+                "openclaw.json is refused, serving with the last known good configuration"
+            }
+            Serving::Blocked => "the gateway cannot start and is blocked",
         };
         let more = match self.reasons.len().saturating_sub(1) {
             0 => String::new(),
             more => format!(" (+{more} more)"),
         };
         let first = self.reasons.first().map_or("no reason given", String::as_str);
-        format!("openclaw.json is refused, {instead}: {first}{more}")
+        format!("{state}: {first}{more}")
     }
 }
 
@@ -166,6 +178,24 @@ pub fn refused(rejected: &Rejected, serving: Serving, paths: &Paths, look: Look)
         standing.serving = Some(serving);
         standing.last_look = Some(look);
     })
+}
+
+/// Notes that this process cannot start, and why. Blocking.
+pub fn blocked(rejected: &Rejected, paths: &Paths) -> io::Result<()> {
+    let look = Look {
+        pid: std::process::id(),
+        count: looks_of_this_process(paths) + 1,
+        refused: Some(rejected.complaint(Serving::Blocked)),
+        pending: Vec::new(),
+    };
+    refused(rejected, Serving::Blocked, paths, look)
+}
+
+/// Looks at the file that this process has written down, in this start and those
+/// before it.
+pub fn looks_of_this_process(paths: &Paths) -> u64 {
+    let look = read(paths).last_look.filter(|look| look.pid == std::process::id());
+    look.map_or(0, |look| look.count)
 }
 
 /// Whether nothing but the update channel is left of a configuration: the

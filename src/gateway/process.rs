@@ -133,6 +133,7 @@ pub async fn run(mut process: Process, first: Snapshot, mut signals: Signals) ->
         };
         tracing::error!(lifecycle = catalog::BLOCKED, "{reason}");
         process.remember_refusal(&reason, &snapshot.hash);
+        process.note_blocked(&reason, &snapshot).await;
         match wait_for_fix(&mut process, &mut signals, listeners, &reason, &snapshot).await {
             None => {}
             Some(ended) => return ended,
@@ -227,6 +228,22 @@ impl Process {
         let path = self.paths.state.join(BLOCKED_FILE);
         if let Err(err) = atomic::write(&path, note.to_string().as_bytes(), Sync::No) {
             tracing::warn!(path = %path.display(), %err, "the refusal is not recorded");
+        }
+    }
+
+    /// For `status`, and for who asked for a reload and waits for what came of it.
+    async fn note_blocked(&self, reason: &str, snapshot: &Snapshot) {
+        let mut reasons: Vec<String> = snapshot.issues.iter().map(ToString::to_string).collect();
+        if reasons.is_empty() {
+            let lines = reason.lines().map(str::trim).filter(|line| !line.is_empty());
+            reasons.push(lines.collect::<Vec<_>>().join(" "));
+        }
+        let since = SystemClock.now_ms();
+        let rejected = Rejected { hash: snapshot.hash.clone(), reasons, since };
+        let paths = self.paths.clone();
+        let note = move || standing::blocked(&rejected, &paths);
+        if let Ok(Err(err)) = tokio::task::spawn_blocking(note).await {
+            tracing::warn!(%err, "how the configuration stands is not recorded");
         }
     }
 

@@ -160,7 +160,7 @@ pub async fn watch(state: Arc<State>, stop: CancellationToken) {
             None
         }
     };
-    keep(&state, 0).await;
+    keep(&state, continue_counting(&state).await).await;
     follow(watch.as_mut(), &state);
     loop {
         tokio::select! {
@@ -174,6 +174,16 @@ pub async fn watch(state: Arc<State>, stop: CancellationToken) {
         Box::pin(turn(&state).await.consider(Duration::ZERO)).await;
         follow(watch.as_mut(), &state);
     }
+}
+
+/// The number of the look that the start was. Who waits for the next look of this
+/// process must find it greater than what it saw before the start.
+async fn continue_counting(state: &Arc<State>) -> u64 {
+    let paths = Arc::clone(state);
+    let before = move || standing::looks_of_this_process(&paths.paths);
+    let number = tokio::task::spawn_blocking(before).await.unwrap_or(0) + 1;
+    state.reloader.begun.fetch_max(number, Ordering::AcqRel);
+    number
 }
 
 /// Follows the files of the configuration in force and of the one on disk,
@@ -475,6 +485,7 @@ fn swap_logging(next: &Snapshot) {
 pub fn conceal(next: &Snapshot) {
     let mut values: Vec<Secret> = next.secrets.values().cloned().collect();
     redact::each_secret(&next.resolved, &mut |text| values.push(Secret::new(text)));
+    values.extend(redact::secret_variables(&next.env).map(Secret::new));
     logging::conceal(values);
 }
 

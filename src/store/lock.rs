@@ -134,7 +134,8 @@ fn is_stale(lock: &Path) -> bool {
     }
 }
 
-fn is_alive(pid: u32) -> bool {
+/// Whether a process has this id.
+pub fn is_alive(pid: u32) -> bool {
     let Ok(pid) = i32::try_from(pid) else { return false };
     !matches!(
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None),

@@ -23,7 +23,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect(what);
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect(what);
 }
 
 #[tokio::test]
@@ -91,6 +91,42 @@ async fn a_reload_request_succeeds_or_fails_with_the_reason() {
     let (code, text) = said(&gateway, &["__reload", &pid]).await;
     assert_eq!(code, Some(1));
     assert!(text.starts_with("reload failed: openclaw.json is refused, the configuration before it stays in force: <root>: JSON5 parse failed"), "{text}");
+    assert!(gateway.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_blocked_gateway_says_that_nothing_is_in_force_until_a_reload_finds_it_mended() {
+    let mut gateway = Gateway::start(json!({"gateway": {"reload": {"debounceMs": 5}}})).await;
+    let file = gateway.config();
+    let good = fs::read(&file).unwrap();
+    // What is refused while it runs is no longer in force instead when it is gone.
+    fs::write(&file, "{nonsense: 1}").unwrap();
+    until("the running one refuses it", async || {
+        said(&gateway, &["status"]).await.1.replace('│', "").contains("stays in force")
+    })
+    .await;
+    assert!(gateway.stop().await.success());
+    for args in [&["status"][..], &["status", "--all"], &["gateway", "status"]] {
+        let (_, text) = said(&gateway, args).await;
+        assert!(!text.contains("in force"), "{args:?}: {text}");
+    }
+    let (home, port) = (gateway.home, gateway.port);
+    let supervised = [("INVOCATION_ID", "1")];
+    let mut gateway = Gateway::over(home, port, &["--strict-config"], &supervised);
+    let blocked = "the gateway cannot start and is blocked: <root>: Unrecognized key: \"nonsense\"";
+    until("it is blocked", async || {
+        let (_, text) = said(&gateway, &["gateway", "status"]).await;
+        text.contains(blocked)
+    })
+    .await;
+    let pid = gateway.pid().to_string();
+    let (code, text) = said(&gateway, &["__reload", &pid]).await;
+    assert_eq!((code, text.trim_end()), (Some(1), format!("reload failed: {blocked}").as_str()));
+    fs::write(&file, &good).unwrap();
+    // The change alone may have been enough, and the reload finds it running.
+    let (code, text) = said(&gateway, &["__reload", &pid]).await;
+    assert_eq!((code, text.as_str()), (Some(0), "reload done\n"), "{}", gateway.log());
+    gateway.wait_until_ready().await;
     assert!(gateway.stop().await.success());
 }
 

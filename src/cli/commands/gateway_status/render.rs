@@ -27,6 +27,8 @@ pub struct Surroundings {
     pub missing: Vec<String>,
     /// What the gateway serves with instead of a refused file.
     pub degraded: Option<String>,
+    /// Whether the gateway of which that is said is gone.
+    pub is_over: bool,
 }
 
 impl Surroundings {
@@ -35,11 +37,13 @@ impl Surroundings {
         let where_am_i = host::Surroundings::detect(&context.env);
         let uid = nix::unistd::getuid().as_raw();
         let manager = host::manager(&context.env, &context.paths, host::Choice::Existing);
+        let standing = standing::read(&context.paths);
         Self {
             program: context.program(),
             log_file: logs::local_file(context),
             home: context.paths.home.clone(),
-            degraded: standing::read(&context.paths).complaint(),
+            degraded: standing.complaint(),
+            is_over: standing.is_over(),
             unavailable: texts(host::unavailable_hints(where_am_i, uid)),
             missing: texts(host::start_hints(&context.env, &context.program(), &manager.target())),
         }
@@ -168,7 +172,7 @@ fn runtime(page: &mut Outcome, report: &Report) {
 fn troubles(page: &mut Outcome, report: &Report, around: &Surroundings) {
     let service = &report.service;
     let answers = report.rpc.as_ref().is_some_and(|rpc| rpc.ok);
-    if let Some(complaint) = &around.degraded {
+    if let Some(complaint) = around.degraded.as_ref().filter(|_| answers || !around.is_over) {
         page.warn(format!("Config degraded: {complaint}"));
     }
     if let Some(health) =

@@ -14,7 +14,7 @@ use crate::cli::ui::age;
 use crate::cli::ui::page::Page;
 use crate::cli::ui::table::{Fit, PIPE_WIDTH, Table};
 use crate::client::target;
-use crate::config::standing;
+use crate::config::standing::{self, Standing};
 
 pub fn overview(context: &Context, facts: &Facts, args: &StatusArgs) -> String {
     let mut page = Page::default();
@@ -32,7 +32,7 @@ pub fn overview(context: &Context, facts: &Facts, args: &StatusArgs) -> String {
     table.row(["Gateway", &gateway(facts, true)]);
     table.row(["Gateway service", &service(facts)]);
     let standing = standing::read(&context.paths);
-    if let Some(complaint) = standing.complaint() {
+    if let Some(complaint) = complaint(&standing, facts) {
         table.row(["Config", &format!("degraded · {complaint}")]);
     }
     if let Some(pending) = standing.pending().filter(|_| facts.gateway.error.is_none()) {
@@ -146,7 +146,7 @@ fn diagnosis(context: &Context, facts: &Facts, page: &mut Page) {
         page.lines(snapshot.issues.iter().map(|issue| format!("  - {issue}")));
     }
     let standing = standing::read(&context.paths);
-    if let Some(complaint) = standing.complaint() {
+    if let Some(complaint) = complaint(&standing, facts) {
         page.line(format!("{bad} Config standing: {complaint}"));
     }
     if let Some(pending) = standing.pending().filter(|_| facts.gateway.error.is_none()) {
@@ -172,6 +172,13 @@ fn diagnosis(context: &Context, facts: &Facts, page: &mut Page) {
     for issue in &facts.service.config_audit.issues {
         page.line(format!("{note} Service: {}", issue.message));
     }
+}
+
+/// What is in force instead of the file. What a gateway wrote that is gone says
+/// nothing any more.
+fn complaint(standing: &Standing, facts: &Facts) -> Option<String> {
+    let answers = facts.gateway.error.is_none();
+    standing.complaint().filter(|_| answers || !standing.is_over())
 }
 
 fn gateway(facts: &Facts, with_self: bool) -> String {
