@@ -16,7 +16,9 @@ pub enum EditError {
     #[error("config path {path} is provided by an include; edit {file}")]
     Included { path: String, file: String },
     #[error("Array index {index} is out of range at {path}")]
-    Index { path: String, index: String },
+    Index { path: String, index: usize },
+    #[error("Expected numeric index for array segment \"{0}\"")]
+    NotAnIndex(String),
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
 }
@@ -71,6 +73,19 @@ pub fn get<'v>(document: &'v Value, keys: &[String]) -> Option<&'v Value> {
 
 /// The text with `value` at `keys`; missing parents are created.
 pub fn set(text: &str, keys: &[String], value: &Value) -> Result<String, EditError> {
+    Ok(end_lines_as(text, put(text, keys, value)?))
+}
+
+/// A text whose lines end as on Windows keeps that for what was added.
+fn end_lines_as(before: &str, after: String) -> String {
+    let windows = before.matches("\r\n").count();
+    if windows == 0 || windows != before.matches('\n').count() {
+        return after;
+    }
+    after.replace("\r\n", "\n").replace('\n', "\r\n")
+}
+
+fn put(text: &str, keys: &[String], value: &Value) -> Result<String, EditError> {
     let root = json5::parse(text)?;
     let mut node = &root;
     for (depth, key) in keys.iter().enumerate() {
@@ -88,12 +103,10 @@ pub fn set(text: &str, keys: &[String], value: &Value) -> Result<String, EditErr
                 Ok(index) if index == items.len() => {
                     return Ok(insert_item(text, node, items, &nested(rest, value)));
                 }
-                _ => {
-                    return Err(EditError::Index {
-                        path: keys[..depth].join("."),
-                        index: key.clone(),
-                    });
+                Ok(index) => {
+                    return Err(EditError::Index { path: keys[..depth].join("."), index });
                 }
+                Err(_) => return Err(EditError::NotAnIndex(key.clone())),
             },
             // Something simple stands in the way and gives way.
             _ => return Ok(replace(text, node, &nested(&keys[depth..], value))),
@@ -169,7 +182,7 @@ pub fn transform(text: &str, previous: &Value, next: &Value) -> Result<String, E
 }
 
 /// Like [`unset`], but an emptied parent stays.
-fn unset_exact(text: &str, keys: &[String]) -> Result<String, EditError> {
+pub fn unset_exact(text: &str, keys: &[String]) -> Result<String, EditError> {
     let (Some(key), root) = (keys.last(), json5::parse(text)?) else {
         return Err(EditError::EmptyPath);
     };
@@ -429,6 +442,15 @@ mod tests {
     #[track_caller]
     fn unsets(text: &str, path: &str, expected: &str) {
         assert_eq!(unset(text, &keys(path)).unwrap().as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_is_added_ends_its_lines_like_the_rest() {
+        let windows = set("{\r\n  // c\r\n  a: 1,\r\n}\r\n", &keys("b.c"), &json!(2)).unwrap();
+        assert_eq!(windows.matches('\n').count(), windows.matches("\r\n").count());
+        assert!(windows.starts_with("{\r\n  // c\r\n  a: 1,\r\n  b: {\r\n    "), "{windows:?}");
+        let mixed = set("{\r\n  a: 1,\n}\n", &keys("a"), &json!(2)).unwrap();
+        assert_eq!(mixed, "{\r\n  a: 2,\n}\n");
     }
 
     #[test]

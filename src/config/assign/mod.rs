@@ -84,9 +84,6 @@ pub fn plan(request: &Request) -> Result<(Mode, Vec<Assignment>), AssignError> {
             "batch mode (--batch-json/--batch-file) cannot be combined with ref builder (--ref-*) or provider builder (--provider-*) flags.",
         ));
     }
-    if request.batch_json.is_some() && request.batch_file.is_some() {
-        return Err(AssignError::Mode("use either --batch-json or --batch-file, not both."));
-    }
     if by_ref && by_provider {
         return Err(AssignError::Mode(
             "choose exactly one mode: ref builder (--ref-provider/--ref-source/--ref-id) or provider builder (--provider-*), not both.",
@@ -102,7 +99,11 @@ pub fn plan(request: &Request) -> Result<(Mode, Vec<Assignment>), AssignError> {
         return Ok((Mode::Json, batch_of(batch, "--batch-file")?));
     }
     let Some(path) = &request.path else {
-        return Err(AssignError::Mode("<path> is required unless batch mode is used."));
+        return Err(AssignError::Mode(match (by_ref, by_provider) {
+            (true, _) => "ref builder mode requires <path>.",
+            (_, true) => "provider builder mode requires <path>.",
+            _ => "value/json mode requires <path> when batch mode is not used.",
+        }));
     };
     if (by_ref || by_provider) && request.value.is_some() {
         return Err(AssignError::Mode("builder mode does not accept a <value> argument."));
@@ -174,7 +175,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn batch_of(text: &str, label: &str) -> Result<Vec<Assignment>, AssignError> {
-    let parsed: Value = serde_json::from_str(text)
+    let parsed = json5::value(text)
         .map_err(|err| AssignError::Batch(format!("Failed to parse {label}: {err}")))?;
     let Value::Array(entries) = parsed else {
         return Err(AssignError::Batch(format!("{label} must be a JSON array.")));
@@ -216,7 +217,7 @@ pub fn apply(text: &str, assignments: &[Assignment]) -> Result<(String, Vec<Stri
     let mut text = text.to_owned();
     let mut removed = Vec::new();
     for assignment in assignments {
-        text = edit::set(&text, &assignment.keys, &assignment.value)?;
+        text = put(&text, &assignment.keys, &assignment.value)?;
         if assignment.keys == ["gateway", "auth", "mode"] {
             let mode = assignment.value.as_str().unwrap_or_default();
             let inactive: &[&str] = match mode {
@@ -239,6 +240,23 @@ pub fn apply(text: &str, assignments: &[Assignment]) -> Result<(String, Vec<Stri
     Ok((text, removed))
 }
 
+/// A null takes the key away, also inside an object; in a list it is a value.
+fn put(text: &str, keys: &[String], value: &Value) -> Result<String, EditError> {
+    let in_list = keys.last().is_some_and(|key| key.parse::<usize>().is_ok());
+    if value.is_null() && !in_list {
+        // Refuses what an include provides.
+        edit::unset(text, keys)?;
+        return edit::unset_exact(text, keys);
+    }
+    edit::set(text, keys, &without_nulls(value))
+}
+
+fn without_nulls(value: &Value) -> Value {
+    let Value::Object(object) = value else { return value.clone() };
+    let members = object.iter().filter(|(_, member)| !member.is_null());
+    members.map(|(key, member)| (key.clone(), without_nulls(member))).collect()
+}
+
 /// A new object from pairs that have a value.
 fn object(pairs: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
     let members = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
@@ -250,6 +268,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_null_takes_a_key_away() {
+        let text = "{ // c\n  a: {b: 1, c: 2},\n  list: [1],\n}\n";
+        let with = |batch: &str| {
+            let assignments = batch_of(batch, "--batch-json").unwrap();
+            json5::value(&apply(text, &assignments).unwrap().0).unwrap()
+        };
+        assert_eq!(with("[{path: 'a.b', value: null}]"), json!({"a": {"c": 2}, "list": [1]}));
+        assert_eq!(with("[{path: 'a.x', value: null}]"), json5::value(text).unwrap());
+        assert_eq!(
+            with("[{path: 'a', value: {b: null, d: {e: null, f: [null]}}}]"),
+            json!({"a": {"d": {"f": [null]}}, "list": [1]})
+        );
+        assert_eq!(with("[{path: 'list[0]', value: null}]")["list"], json!([null]));
+    }
 
     fn request(path: &str, value: &str) -> Request {
         Request { path: Some(path.into()), value: Some(value.into()), ..Request::default() }

@@ -1,5 +1,8 @@
 //! `config set`: values, JSON, builders, batches, and trying them out.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use crate::cli::args::config::SetArgs;
@@ -41,13 +44,18 @@ pub(super) fn run(context: &Context, args: SetArgs) -> CommandResult {
 }
 
 fn request(args: SetArgs) -> Result<Request, Failure> {
-    let batch_file = args
-        .batch_file
-        .map(|file| {
-            std::fs::read_to_string(&file)
-                .map_err(|err| error(format!("--batch-file {}: {err}", file.display())))
+    if args.batch_json.is_some() && args.batch_file.is_some() {
+        return Err(error("Use either --batch-json or --batch-file, not both."));
+    }
+    let read = |file: PathBuf| {
+        std::fs::read_to_string(&file).map_err(|err| match err.kind() {
+            ErrorKind::NotFound => {
+                error(format!("ENOENT: no such file or directory, open '{}'", file.display()))
+            }
+            _ => error(format!("--batch-file {}: {err}", file.display())),
         })
-        .transpose()?;
+    };
+    let batch_file = args.batch_file.map(read).transpose()?;
     Ok(Request {
         path: args.path,
         value: args.value,
