@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::gateway::State;
+use crate::gateway::reload::Outcome;
 
 /// How often a waiting restart looks whether runs have ended. The first look
 /// comes this much later, so that whoever made the change gets its reply before.
@@ -108,7 +109,8 @@ pub fn schedule(state: &Arc<State>, delay_ms: Option<u64>, reason: &str) -> Valu
 }
 
 /// Restarts after `delay` when no run is active, at the latest after the
-/// configured time. The log lines are part of the contract.
+/// configured time, but never into a file that became unusable meanwhile. The
+/// log lines are part of the contract.
 pub fn when_idle(state: &Arc<State>, why: &str, delay: Duration) {
     let busy = state.agents.active().len();
     let restart = &state.services.restart;
@@ -126,30 +128,52 @@ pub fn when_idle(state: &Arc<State>, why: &str, delay: Duration) {
     let current = state.config.load();
     let patience = current.config.gateway.reload.get("deferralTimeoutMs");
     let patience = patience.and_then(Value::as_u64).unwrap_or(PATIENCE_MS);
-    let (waiting, deferred) = (Arc::clone(state), busy > 0);
+    let (waiting, deferred, why) = (Arc::clone(state), busy > 0, why.to_owned());
     state.lifecycle.spawn("deferred restart", move |stop| async move {
         let end = Instant::now() + Duration::from_millis(patience);
         let mut pause = delay.max(LOOK);
+        let mut is_told = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(pause) => pause = LOOK,
             }
             let busy = waiting.agents.active().len();
-            if busy == 0 {
-                if deferred {
-                    tracing::info!(target: "reload", "all operations and replies completed; restarting gateway now");
+            if busy > 0 && Instant::now() < end {
+                continue;
+            }
+            let usable = tokio::select! {
+                () = stop.cancelled() => return,
+                usable = is_usable(&waiting) => usable,
+            };
+            if !usable {
+                if !is_told {
+                    tracing::warn!(target: "reload", "{why} — waiting until the file can be used again");
                 }
-                break;
+                is_told = true;
+                continue;
             }
-            if Instant::now() >= end {
+            if busy > 0 {
                 tracing::warn!(target: "reload", "restart timeout after {patience}ms with {busy} embedded run(s) still active; restarting anyway");
-                break;
+            } else if deferred {
+                tracing::info!(target: "reload", "all operations and replies completed; restarting gateway now");
             }
+            break;
         }
         waiting.services.restart.waiting.store(false, Ordering::Release);
         waiting.services.restart.ring();
     });
+}
+
+/// Whether a start would find a file that it can use. It is looked at once more:
+/// it may have changed since the last look.
+async fn is_usable(state: &State) -> bool {
+    if state.config.rejected().is_some() {
+        return false;
+    }
+    let look = state.reloader.next_look();
+    state.reloader.poke();
+    !matches!(look.await, Some(Outcome::Refused(_)))
 }
 
 #[cfg(test)]

@@ -229,6 +229,9 @@ async fn cases_84_to_86_restarts() {
     desk.line("84", "config change requires gateway restart (gateway.tailscale) — deferring until 1 embedded run(s) complete").await;
     desk.edit("/gateway/tailscale", json!({"resetOnExit": false}));
     desk.line("84", "— already waiting for operations to complete").await;
+    // Meanwhile the file breaks: nobody goes down for that one.
+    desk.save("{broken");
+    desk.line("84", "config reload skipped (invalid config)").await;
     provider.release();
     let ended = loop {
         match client.frame().await {
@@ -238,6 +241,9 @@ async fn cases_84_to_86_restarts() {
         }
     };
     assert_eq!(ended["payload"]["status"], "ok", "84: the run is not cut");
+    desk.line("84", "— waiting until the file can be used again").await;
+    assert_eq!(client.ask("health", json!({})).await["ok"], true, "84: still connected");
+    desk.save(&desk.settings.to_string());
     desk.line("84", "all operations and replies completed; restarting gateway now").await;
     assert_eq!(client.closed().await.0, 1012, "84");
     desk.line("84", "listening on ws://").await;
