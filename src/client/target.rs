@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
+use crate::base::embedded;
 use crate::client::error::ClientError;
 use crate::client::tls;
 use crate::config::{Config, gate};
@@ -96,11 +97,16 @@ impl Target {
         matches!(self.source, Source::Flag | Source::Env)
     }
 
+    /// The URL for people and reports: it may hold a password or a token.
+    pub fn shown_url(&self) -> String {
+        embedded::shown_url(&self.url)
+    }
+
     /// The lines appended to a failed call.
     pub fn details(&self) -> String {
         let mut text = format!(
             "Gateway target: {}\nSource: {}\nConfig: {}",
-            self.url,
+            self.shown_url(),
             self.source,
             self.config_path.display()
         );
@@ -177,13 +183,14 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn parse(url: &str) -> Result<Self, ClientError> {
-        let uri: Uri = url.parse().map_err(|_| ClientError::Url(url.to_owned()))?;
+        let shown = || embedded::shown_url(url);
+        let uri: Uri = url.parse().map_err(|_| ClientError::Url(shown()))?;
         let tls = match uri.scheme_str() {
             Some("ws" | "http") => false,
             Some("wss" | "https") => true,
-            _ => return Err(ClientError::Url(format!("{url} (use ws:// or wss://)"))),
+            _ => return Err(ClientError::Url(format!("{} (use ws:// or wss://)", shown()))),
         };
-        let host = uri.host().ok_or_else(|| ClientError::Url(url.to_owned()))?;
+        let host = uri.host().ok_or_else(|| ClientError::Url(shown()))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { tls, host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }) })
     }
@@ -303,6 +310,12 @@ mod tests {
             "Gateway target: ws://f\nSource: cli --url\nConfig: /c.json",
         );
         check(
+            Some("wss://u:p@h/x?token=t"),
+            &[],
+            &remote,
+            "Gateway target: wss://***@h/x?token=***\nSource: cli --url\nConfig: /c.json",
+        );
+        check(
             None,
             &[],
             &json!({"mode": "remote"}),
@@ -336,8 +349,11 @@ mod tests {
                 "{url}"
             );
         }
-        for url in ["", "nonsense", "ftp://x"] {
-            assert!(matches!(target(url, true).endpoint(), Err(ClientError::Url(_))), "{url}");
+        for url in ["", "nonsense", "ftp://x", "ftp://u:kept@x"] {
+            let Err(ClientError::Url(told)) = target(url, true).endpoint() else {
+                panic!("{url}");
+            };
+            assert!(!told.contains("kept"), "{told}");
         }
     }
 

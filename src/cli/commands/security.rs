@@ -61,7 +61,7 @@ fn ask_gateway(context: &Context, args: &AuditArgs) -> Result<Value, crate::cli:
         Ok(match link.connect(Caller::PROBE, PROBE).await {
             Ok(connection) => {
                 connection.hang_up().await;
-                json!({"gateway": {"attempted": true, "url": link.target.url, "ok": true,
+                json!({"gateway": {"attempted": true, "url": link.target.shown_url(), "ok": true,
                     "error": null, "close": null}})
             }
             Err(err) => unreached(&err),

@@ -328,6 +328,12 @@ async fn no_secret_shows_in_a_command_a_method_a_log_an_error_or_a_crash() {
             .run(&home, &["config", "set", "models.providers.plain.apiKey", &value, "--dry-run"])
             .await;
         heard.run(&home, &["gateway", "call", "health", "--token", &value]).await;
+        let url = format!("ws://u:{}@127.0.0.1:{}/", secret("address"), heard.port);
+        for command in
+            [&["gateway", "call", "health"][..], &["gateway", "status"], &["gateway", "probe"]]
+        {
+            heard.run(&home, &[command, &["--url", &url, "--token", &value]].concat()).await;
+        }
     }
     heard.run(&home, &["config", "set", "models.providers.plain.apiKey", &secret("typed")]).await;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::base::embedded;
 use crate::cli::args::gateway::{RunArgs, StatusArgs};
 use crate::cli::context::Context;
 use crate::cli::link::{CallError, Link};
@@ -158,7 +159,8 @@ pub fn collect(
     let rpc = if args.no_probe || asleep {
         None
     } else {
-        let result = probe(&daemon, args, before, &gateway.probe_url, limit)?;
+        let url = args.url.as_deref().unwrap_or(&gateway.probe_url);
+        let result = probe(&daemon, args, before, url, limit)?;
         Some(match result {
             Ok(()) => Rpc { ok: true, error: None, url: gateway.probe_url.clone() },
             Err(err) => {
@@ -268,7 +270,7 @@ fn gateway(snapshot: &Snapshot, url: Option<&str>, port: u16, from_service: bool
         bind_host,
         port,
         port_source: if from_service { "service args" } else { "env/config" },
-        probe_url: url.map_or_else(|| format!("{ws}://{local}:{port}"), str::to_owned),
+        probe_url: url.map_or_else(|| format!("{ws}://{local}:{port}"), embedded::shown_url),
         dashboard: (config.control_ui.enabled != Some(false))
             .then(|| format!("{http}://{local}:{port}/{base}")),
         custom_bind_host: custom,

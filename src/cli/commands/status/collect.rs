@@ -329,7 +329,7 @@ impl Facts {
             matches!(gateway.target.source, Source::Remote | Source::LoopbackForLackOfRemote);
         json!({
             "mode": if remote { "remote" } else { "local" },
-            "url": gateway.target.url,
+            "url": gateway.target.shown_url(),
             "urlSource": gateway.target.source.to_string(),
             "misconfigured": gateway.target.source == Source::LoopbackForLackOfRemote,
             "reachable": self.reachable(),

@@ -184,7 +184,7 @@ fn complaint(standing: &Standing, facts: &Facts) -> Option<String> {
 fn gateway(facts: &Facts, with_self: bool) -> String {
     let asked = &facts.gateway;
     let mode = if asked.target.bind.is_some() { "local" } else { "remote" };
-    let place = format!("{mode} · {} ({})", asked.target.url, asked.target.source);
+    let place = format!("{mode} · {} ({})", asked.target.shown_url(), asked.target.source);
     let Some(latency) = asked.latency_ms else {
         return format!("{place} · unreachable ({})", asked.error.as_deref().unwrap_or("unknown"));
     };
