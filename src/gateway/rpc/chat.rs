@@ -65,27 +65,29 @@ impl Send {
 }
 
 /// A route that is named must be whole.
-fn check_origin(params: &Value) -> Result<(), ErrorShape> {
+fn check_origin(call: &Call) -> Result<(), ErrorShape> {
+    let params = &call.params;
     let keys =
         ["originatingChannel", "originatingTo", "originatingAccountId", "originatingThreadId"];
-    if keys.iter().all(|key| text(params, key).is_none()) {
-        return Ok(());
-    }
-    match keys[..2].iter().find(|key| text(params, key).is_none()) {
-        Some(missing) => Err(ErrorShape::invalid(format!(
+    let routed = keys.iter().any(|key| text(params, key).is_some());
+    let missing = keys[..2].iter().find(|key| text(params, key).is_none());
+    if let Some(missing) = missing.filter(|_| routed) {
+        return Err(ErrorShape::invalid(format!(
             "{missing} is required when using originating route fields"
-        ))),
-        None => Ok(()),
+        )));
     }
+    let provenance = params.get("systemInputProvenance").is_some()
+        || text(params, "systemProvenanceReceipt").is_some();
+    if (routed || provenance) && !call.caller.scopes.allow(Scope::Admin) {
+        let fields = if provenance { "system provenance" } else { "originating route" };
+        return Err(ErrorShape::invalid(format!("{fields} fields require admin scope")));
+    }
+    Ok(())
 }
 
 async fn send(call: Call) -> Reply {
     let params = &call.params;
-    let provenance = ["systemInputProvenance", "systemProvenanceReceipt", "originatingChannel"];
-    if provenance.iter().any(|key| params.get(key).is_some()) {
-        call.require(Scope::Admin)?;
-    }
-    check_origin(params)?;
+    check_origin(&call)?;
     let typed_key = params["sessionKey"].as_str().unwrap_or_default().to_owned();
     let key = call.state.agents.sessions().canonical(&typed_key);
     let message = params["message"].as_str().unwrap_or_default();

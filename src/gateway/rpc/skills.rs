@@ -1,15 +1,19 @@
 //! `skills.*` and `hooks.status`: what agents were taught, its switches, and
 //! what of the Node gateway's hooks lies on this host.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value, json};
 
 use crate::agents::skills::{self, hooks};
+use crate::config::Config;
 use crate::config::redact::{self, References, SENTINEL};
 use crate::gateway::rpc::agents::{agent_ids, workspace};
 use crate::gateway::rpc::edits::{change, changing};
 use crate::gateway::rpc::params::{blocking, flag, text};
 use crate::gateway::rpc::tools::known_agent;
 use crate::gateway::rpc::{Call, Method, Reply};
+use crate::profile::paths::Paths;
 use crate::protocol::error::ErrorShape;
 
 pub(crate) const METHODS: &[Method] = &[
@@ -18,14 +22,18 @@ pub(crate) const METHODS: &[Method] = &[
     Method { name: "skills.update", run: |call| Box::pin(update(call)) },
 ];
 
+fn workspace_of(config: &Config, paths: &Paths, agent: &str) -> PathBuf {
+    let default = agent == config.agents.default_id().to_lowercase();
+    workspace::dir(config, paths, agent, default)
+}
+
 async fn status(call: Call) -> Reply {
     let agent = known_agent(&call)?;
     blocking(move || {
         let state = &call.state;
         let snapshot = state.config.load();
         let config = &snapshot.config;
-        let default = agent == config.agents.default_id().to_lowercase();
-        let workspace = workspace::dir(config, &state.paths, &agent, default);
+        let workspace = workspace_of(config, &state.paths, &agent);
         let found = skills::discover(&workspace, &state.paths, config);
         let entries: Vec<Value> = found
             .iter()
@@ -48,10 +56,9 @@ async fn bins(call: Call) -> Reply {
         let state = &call.state;
         let snapshot = state.config.load();
         let config = &snapshot.config;
-        let default = config.agents.default_id().to_lowercase();
         let mut bins: Vec<String> = Vec::new();
         for agent in agent_ids(config, &state.paths) {
-            let workspace = workspace::dir(config, &state.paths, &agent, agent == default);
+            let workspace = workspace_of(config, &state.paths, &agent);
             bins.extend(skills::wanted_bins(&skills::discover(&workspace, &state.paths, config)));
         }
         bins.sort_unstable();
@@ -64,6 +71,17 @@ async fn bins(call: Call) -> Reply {
 /// Turns a skill on or off, or changes what it is given.
 async fn update(call: Call) -> Reply {
     if call.params.get("source").is_some() {
+        let all = flag(&call.params, "all") == Some(true);
+        let wrong = match text(&call.params, "slug") {
+            None if !all => Some("clawhub skills.update requires \"slug\" or \"all\""),
+            Some(_) if all => {
+                Some("clawhub skills.update accepts either \"slug\" or \"all\", not both")
+            }
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            return Err(ErrorShape::invalid(wrong));
+        }
         return Err(ErrorShape::unavailable(
             "this gateway fetches no skills from ClawHub; put the skill's folder under \
              ~/.openclaw/skills or <workspace>/skills",
@@ -135,8 +153,7 @@ pub(super) async fn hooks_status(call: Call) -> Reply {
         let state = &call.state;
         let snapshot = state.config.load();
         let config = &snapshot.config;
-        let default = agent == config.agents.default_id().to_lowercase();
-        let workspace = workspace::dir(config, &state.paths, &agent, default);
+        let workspace = workspace_of(config, &state.paths, &agent);
         let found = hooks::discover(&workspace, &state.paths, &config.hooks);
         let judge = |hook| hooks::status(hook, &snapshot.env, &config.hooks, &snapshot.resolved);
         Ok(json!({

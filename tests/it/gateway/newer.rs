@@ -22,13 +22,18 @@ async fn heard(client: &mut TestClient) -> Vec<String> {
     names.collect()
 }
 
-#[tokio::test]
-async fn background_tasks_are_told_listed_and_shown() {
-    let provider = FakeProvider::start().await;
+/// A gateway whose agents answer at once.
+async fn answering(provider: &FakeProvider) -> TestGateway {
     let mut config = provider.config();
     config["agents"] =
         json!({"defaults": {"model": {"primary": "fake/good-1"}, "skipBootstrap": true}});
-    let gateway = TestGateway::start_with(config).await;
+    TestGateway::start_with(config).await
+}
+
+#[tokio::test]
+async fn background_tasks_are_told_listed_and_shown() {
+    let provider = FakeProvider::start().await;
+    let gateway = answering(&provider).await;
     let mut four = of_protocol_four(gateway.port, &ALL_SCOPES).await;
     let mut older = TestClient::operator(gateway.port, &ALL_SCOPES).await;
     let events = |client: &TestClient| client.hello["features"]["events"].to_string();
@@ -77,10 +82,7 @@ async fn background_tasks_are_told_listed_and_shown() {
 #[tokio::test]
 async fn a_running_task_is_ended_and_pages_follow_each_other() {
     let provider = FakeProvider::start().await;
-    let mut config = provider.config();
-    config["agents"] =
-        json!({"defaults": {"model": {"primary": "fake/good-1"}, "skipBootstrap": true}});
-    let gateway = TestGateway::start_with(config).await;
+    let gateway = answering(&provider).await;
     let mut four = of_protocol_four(gateway.port, &ALL_SCOPES).await;
     for number in 0..3 {
         let key = format!("agent:main:p{number}");
@@ -207,6 +209,14 @@ async fn a_skill_is_switched_off_and_given_a_key_that_nobody_sees() {
     let fetch = client.call("skills.update", json!({"source": "clawhub", "all": true})).await;
     assert_eq!(fetch["error"]["code"], "UNAVAILABLE");
     assert!(fetch["error"]["message"].as_str().unwrap().contains("ClawHub"), "{fetch}");
+    for (what, expected) in [(json!({}), "requires"), (json!({"slug": "a", "all": true}), "either")]
+    {
+        let mut params = json!({"source": "clawhub"});
+        crate::support::gateway::merge(&mut params, what);
+        let refused = client.call("skills.update", params).await;
+        assert_eq!(refused["error"]["code"], "INVALID_REQUEST");
+        assert!(refused["error"]["message"].as_str().unwrap().contains(expected), "{refused}");
+    }
     let mut reader = TestClient::operator(gateway.port, &["operator.read"]).await;
     let refused = reader.call("skills.update", json!({"skillKey": "x", "enabled": false})).await;
     assert_eq!(refused["error"]["message"], "missing scope: operator.admin");

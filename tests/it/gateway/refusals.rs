@@ -207,3 +207,21 @@ async fn a_node_that_was_approved_before_it_ever_connected_is_listed() {
     let described = client.ask("node.describe", json!({"nodeId": "shed"})).await;
     assert_eq!(described["approvedAtMs"], listed[0]["approvedAtMs"]);
 }
+
+#[tokio::test]
+async fn where_a_message_comes_from_is_for_administrators_to_say() {
+    let gateway = TestGateway::start().await;
+    let mut writer = TestClient::operator(gateway.port, &["operator.write"]).await;
+    let cases = [
+        (json!({"systemInputProvenance": {"kind": "inter_session"}}), "system provenance"),
+        (json!({"systemProvenanceReceipt": "x"}), "system provenance"),
+        (json!({"originatingChannel": "irc", "originatingTo": "#x"}), "originating route"),
+    ];
+    for (fields, what) in cases {
+        let mut params = json!({"sessionKey": "main", "message": "x", "idempotencyKey": "1"});
+        crate::support::gateway::merge(&mut params, fields);
+        let refused = writer.call("chat.send", params).await;
+        let expected = format!("{what} fields require admin scope");
+        assert_eq!(refused["error"]["message"], expected.as_str());
+    }
+}
