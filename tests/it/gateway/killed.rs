@@ -74,6 +74,19 @@ impl Manager {
         shell.args(["gateway", "run"]).stderr(log).kill_on_drop(true).spawn().unwrap()
     }
 
+    /// A client, accepted by a process that is gone a moment later, and the next process.
+    async fn accepts_and_starts(&mut self) -> (TestClient, Child) {
+        let client = tokio::time::timeout(PATIENCE, TestClient::open(self.port()));
+        let listener = self.listener.try_clone().unwrap();
+        let next = async {
+            let accepted = tokio::task::spawn_blocking(move || listener.accept().unwrap().0);
+            self.stored.insert(handshake_name("of-the-first"), accepted.await.unwrap().into());
+            self.start()
+        };
+        let (client, next) = tokio::join!(client, next);
+        (client.unwrap(), next)
+    }
+
     /// Hears what it is told until a line says `wanted`.
     fn hears(&mut self, wanted: &str) {
         loop {
@@ -170,18 +183,20 @@ async fn a_challenge_outlives_the_process_that_gave_it() {
 #[tokio::test]
 async fn a_request_that_nobody_has_read_is_answered_by_the_next_process() {
     let mut manager = Manager::new();
-    let client = tokio::time::timeout(PATIENCE, TestClient::open(manager.port()));
-    let listener = manager.listener.try_clone().unwrap();
-    let second = async {
-        // Accepted by a process that is gone a moment later.
-        let accepted = tokio::task::spawn_blocking(move || listener.accept().unwrap().0);
-        manager.stored.insert(handshake_name("of-the-first"), accepted.await.unwrap().into());
-        manager.start()
-    };
-    let (client, _second) = tokio::join!(client, second);
-    let client = client.unwrap();
+    let (client, _second) = manager.accepts_and_starts().await;
     assert_eq!(client.nonce, "of-the-first");
     tokio::time::timeout(PATIENCE, converse(client)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_next_process_that_cannot_serve_says_why() {
+    let mut manager = Manager::new();
+    std::fs::write(manager.home.path().join(".openclaw/openclaw.json"), "{}").unwrap();
+    let (client, _second) = manager.accepts_and_starts().await;
+    let params = connect_params("gateway-client", "backend", &["operator.read"]);
+    let Err(refused) = client.introduce(params, None).await else { panic!("admitted") };
+    let reason = refused.error["message"].as_str().unwrap();
+    assert!(reason.contains("gateway.mode"), "{reason}");
 }
 
 /// What it was told before may have been the end of it.
