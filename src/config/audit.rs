@@ -1,9 +1,9 @@
 //! Who wrote the configuration, when, and what became of it: one JSON line per
 //! write in `logs/config-audit.jsonl`. No values, only shapes and hashes.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -108,13 +108,13 @@ pub fn observed(snapshot: &Snapshot, codes: &[String], copy: &Path) {
 fn append(state: &Path, line: &Value) {
     let logs = state.join("logs");
     let append = || -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&logs)?;
+        atomic::private_dir(&logs)?;
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
             .open(logs.join("config-audit.jsonl"))?;
-        atomic::hand_over(&file, &logs.join("config-audit.jsonl"));
+        atomic::hand_over(&file, &logs);
         file.write_all(format!("{line}\n").as_bytes())
     };
     if let Err(err) = append() {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -180,7 +180,7 @@ fn stamp(text: &str) -> Result<String, EditError> {
 
 fn private_dir(dir: &Path, paths: &Paths) -> Result<(), WriteError> {
     let failed = |source| WriteError::Io { path: dir.to_path_buf(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    atomic::private_dir(dir).map_err(failed)?;
     let mode = dir.metadata().map_err(failed)?.permissions().mode();
     if *dir == paths.state && mode & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)?;
@@ -212,7 +212,7 @@ fn lock(file: &Path) -> Result<Flock<File>, WriteError> {
         .mode(0o600)
         .open(&path)
         .map_err(|source| WriteError::Io { path: path.clone(), source })?;
-    atomic::hand_over(&handle, &path);
+    atomic::hand_over(&handle, file.parent().unwrap_or(file));
     let mut waited = Duration::ZERO;
     loop {
         match Flock::lock(handle, FlockArg::LockExclusiveNonblock) {

@@ -26,7 +26,7 @@ pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
         .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(dir)?;
-    hand_over(file.as_file(), path);
+    hand_over(file.as_file(), if path.exists() { path } else { dir });
     file.write_all(bytes)?;
     if sync == Sync::Yes {
         file.as_file().sync_all()?;
@@ -38,23 +38,31 @@ pub fn write(path: &Path, bytes: &[u8], sync: Sync) -> io::Result<()> {
     Ok(())
 }
 
-/// What root writes among somebody's files is theirs, or they could not read it
-/// any more: whose the file at `path` was, else whose the directory is.
-pub fn hand_over(file: &File, path: &Path) {
+/// What root writes among somebody's files is theirs, or they could not use it:
+/// gives the file to the owner of what it replaces or lies in.
+pub fn hand_over(file: &File, to_owner_of: &Path) {
     if !geteuid().is_root() {
         return;
     }
-    let Ok(owner) = path.metadata().or_else(|_| path.parent().unwrap_or(path).metadata()) else {
-        return;
-    };
-    if let Err(err) = fchown(file, Some(owner.uid()), Some(owner.gid())) {
-        tracing::debug!(path = %path.display(), %err, "file not handed over to its owner");
+    let given = to_owner_of.metadata().and_then(|of| fchown(file, Some(of.uid()), Some(of.gid())));
+    if let Err(err) = given {
+        tracing::debug!(beside = %to_owner_of.display(), %err, "file not handed over");
     }
 }
 
 /// Makes a directory, and those above it that are missing, for its owner alone.
 pub fn private_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        private_dir(parent)?;
+    }
+    // Another process may have made it just now; anything else in its place is an error.
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    hand_over(&File::open(dir)?, parent.unwrap_or(Path::new(".")));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -82,7 +90,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let owner = |path: &Path| path.metadata().map(|meta| (meta.uid(), meta.gid())).unwrap();
-        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let (old, new) = (dir.path().join("old"), dir.path().join("sub/new"));
         std::fs::write(&old, "1").unwrap();
         std::os::unix::fs::chown(&old, Some(12), Some(34)).unwrap();
         std::os::unix::fs::chown(dir.path(), Some(56), Some(78)).unwrap();
@@ -90,5 +98,6 @@ mod tests {
         write(&new, b"2", Sync::No).unwrap();
         assert_eq!(owner(&old), (12, 34));
         assert_eq!(owner(&new), (56, 78));
+        assert_eq!(owner(new.parent().unwrap()), (56, 78));
     }
 }

@@ -146,6 +146,32 @@ async fn what_stands_in_the_way_of_a_backup_does_not_stop_a_write() {
 }
 
 #[tokio::test]
+async fn what_root_configures_for_somebody_stays_theirs() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can give files away");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).unwrap();
+    for number in 0..2 {
+        let set = ["config", "set", "env.vars.NUMBER", &format!("v{number}")];
+        assert!(command(home.path()).args(set).output().await.unwrap().status.success());
+    }
+    let mut found = 0;
+    let mut folders = vec![home.path().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let meta = entry.metadata().unwrap();
+            assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), 65534, "{:?}", entry.path());
+            found += 1;
+            folders.extend(meta.is_dir().then(|| entry.path()));
+        }
+    }
+    // The file, its backup, the lock and the audit record.
+    assert!(found >= 6, "{found}");
+}
+
+#[tokio::test]
 async fn a_link_to_nothing_is_written_behind_the_link() {
     let home = tempfile::tempdir().unwrap();
     let (link, target) =
