@@ -134,12 +134,15 @@ impl Event {
         if matches!(self, Self::Task | Self::ChatMetadataChanged) && !newer {
             return false;
         }
-        let read =
-            matches!(self, Self::Presence | Self::Cron | Self::VoicewakeChanged | Self::TalkMode);
-        let gate = match self.gate() {
-            None if newer && read && role == Role::Operator => Some(Scope::Read),
-            gate => gate,
+        let gate = match self {
+            _ if self.gate().is_some() => self.gate(),
+            Self::Presence | Self::Cron | Self::VoicewakeChanged if newer => Some(Scope::Read),
+            Self::TalkMode if newer => Some(Scope::Talk),
+            _ => None,
         };
+        // What nodes are told is not a matter of scopes.
+        let open = self.gate().is_none() && role == Role::Node;
+        let gate = gate.filter(|_| !open);
         gate.is_none_or(|scope| role == Role::Operator && scopes.allow(scope))
     }
 

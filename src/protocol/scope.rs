@@ -52,6 +52,8 @@ pub enum Scope {
     Admin,
     Approvals,
     Pairing,
+    /// Of protocol 4; to write includes it.
+    Talk,
     TalkSecrets,
 }
 
@@ -63,6 +65,7 @@ impl Scope {
             Self::Admin => "operator.admin",
             Self::Approvals => "operator.approvals",
             Self::Pairing => "operator.pairing",
+            Self::Talk => "operator.talk",
             Self::TalkSecrets => "operator.talk.secrets",
         }
     }
@@ -102,7 +105,7 @@ impl Scopes {
         self.0.iter().any(|held| {
             held == scope
                 || (held == "operator.admin" && scope.starts_with("operator."))
-                || (held == "operator.write" && scope == "operator.read")
+                || (held == "operator.write" && matches!(scope, "operator.read" | "operator.talk"))
         })
     }
 
@@ -205,6 +208,7 @@ pub fn required(method: &str) -> Scope {
         "exec.approval.request"
         | "exec.approval.list"
         | "plugin.approval.list"
+        | "openclaw.approval.list"
         | "exec.approval.waitDecision"
         | "exec.approval.resolve"
         | "plugin.approval.request"
@@ -238,6 +242,7 @@ mod tests {
         assert!(scopes(&["operator.admin"]).allow(Scope::Pairing));
         assert!(scopes(&["operator.write"]).allow(Scope::Read));
         assert!(!scopes(&["operator.read"]).allow(Scope::Write));
+        assert!(scopes(&["operator.write"]).allow(Scope::Talk));
         assert!(!scopes(&["operator.write"]).allow(Scope::Admin));
         assert!(!Scopes::default().allow(Scope::Read));
     }

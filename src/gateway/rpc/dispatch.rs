@@ -75,18 +75,20 @@ pub fn route(caller: &Caller, request: &mut Request) -> Verdict {
     Verdict::Run(row)
 }
 
-/// The scope that a request asks for. To name a session, or to choose its
-/// model, is no matter of administration in protocol 4.
+/// The scope that a request asks for. Protocol 4 asks for less here and there:
+/// to name a session, or to choose its model, is no matter of administration.
 fn required(caller: &Caller, request: &Request) -> Scope {
     const ORGANISING: [&str; 6] = ["key", "agentId", "label", "model", "thinkingLevel", "fastMode"];
     let organises = || {
         let keys = request.params.as_object().map(|fields| fields.keys());
         keys.is_some_and(|mut keys| keys.all(|key| ORGANISING.contains(&key.as_str())))
     };
-    if caller.protocol >= 4 && request.method == "sessions.patch" && organises() {
-        return Scope::Write;
+    match request.method.as_str() {
+        "sessions.patch" if caller.protocol >= 4 && organises() => Scope::Write,
+        "node.pair.approve" if caller.protocol >= 4 => Scope::Pairing,
+        "talk.mode" if caller.protocol >= 4 => Scope::Talk,
+        method => scope::required(method),
     }
-    scope::required(&request.method)
 }
 
 /// Runs a routed request to its end.
@@ -229,6 +231,18 @@ mod tests {
         assert!(refusal(&writer, "sessions.patch", elevate).contains("missing scope"));
         let older = caller(3, Role::Operator, &["operator.write"]);
         assert!(refusal(&older, "sessions.patch", name).contains("missing scope"));
+    }
+
+    #[test]
+    fn who_pairs_approves_nodes_in_protocol_four() {
+        let approve = json!({"requestId": "r"});
+        let pairing = caller(4, Role::Operator, &["operator.pairing"]);
+        assert_eq!(refusal(&pairing, "node.pair.approve", approve.clone()), "run");
+        let older = caller(3, Role::Operator, &["operator.pairing"]);
+        let refused = refusal(&older, "node.pair.approve", approve);
+        assert_eq!(refused, "missing scope: operator.write");
+        let talker = caller(4, Role::Operator, &["operator.talk"]);
+        assert_eq!(refusal(&talker, "talk.mode", json!({"enabled": true})), "run");
     }
 
     #[test]
