@@ -335,7 +335,7 @@ mod tests {
                         }
                     }
                     Turn::ToolResult(result) => {
-                        results.push((result.id.clone(), result.text().into_owned()))
+                        results.push((result.id.clone(), result.text().into_owned()));
                     }
                     Turn::User(_) => panic!("no user spoke"),
                 }

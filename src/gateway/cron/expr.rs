@@ -41,18 +41,26 @@ pub struct Expr {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Days {
+    rule: Rule,
     of_month: Vec<u8>,
-    any_of_month: bool,
     last_of_month: bool,
     /// Days whose nearest working day is meant; 0 is the last of the month.
     working: Vec<u8>,
-    /// A day has to match both fields.
-    both: bool,
     /// 0 is Sunday.
     of_week: Vec<u8>,
-    any_of_week: bool,
     /// `(day, n)`: the n-th such day of the month, 0 for the last.
     nth_of_week: Vec<(u8, u8)>,
+}
+
+/// Which of the two fields a day has to match.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Rule {
+    #[default]
+    Neither,
+    OfMonth,
+    OfWeek,
+    One,
+    Both,
 }
 
 impl Expr {
@@ -148,12 +156,14 @@ impl Days {
             Some(rest) => (rest, true),
             None => (of_week, false),
         };
-        let mut days = Self {
-            any_of_month: any(of_month),
-            any_of_week: any(of_week),
-            both,
-            ..Self::default()
+        let rule = match (any(of_month), any(of_week)) {
+            (true, true) => Rule::Neither,
+            (true, false) => Rule::OfWeek,
+            (false, true) => Rule::OfMonth,
+            (false, false) if both => Rule::Both,
+            (false, false) => Rule::One,
         };
+        let mut days = Self { rule, ..Self::default() };
         let bad_day = |text: &str| ExprError::Field { field: "day", text: text.to_owned() };
         let mut plain = Vec::new();
         for part in of_month.split(',') {
@@ -223,12 +233,12 @@ impl Days {
                         nth => (day - 1) / 7 + 1 == nth,
                     }
             });
-        match (self.any_of_month, self.any_of_week) {
-            (true, true) => true,
-            (true, false) => by_week,
-            (false, true) => by_month,
-            (false, false) if self.both => by_month && by_week,
-            (false, false) => by_month || by_week,
+        match self.rule {
+            Rule::Neither => true,
+            Rule::OfWeek => by_week,
+            Rule::OfMonth => by_month,
+            Rule::Both => by_month && by_week,
+            Rule::One => by_month || by_week,
         }
     }
 }

@@ -102,7 +102,7 @@ pub fn clear(
     let Some(plan) = plan(&ticket.request["systemRunPlan"]) else {
         return Err(deny("APPROVAL_REQUEST_MISMATCH", "approval id does not match request"));
     };
-    same_environment(&ticket.request["systemRunBinding"], &given.get("env").cloned(), run)?;
+    same_environment(&ticket.request["systemRunBinding"], given.get("env"), run)?;
     // What runs is what was shown, whatever the caller says now.
     next.insert("command".into(), plan["argv"].clone());
     next.insert("rawCommand".into(), plan["commandText"].clone());
@@ -190,8 +190,8 @@ fn environment_hash(env: &Value) -> Option<String> {
     Some(hex::encode(&Sha256::digest(text.as_bytes())))
 }
 
-fn same_environment(expected: &Value, env: &Option<Value>, run: &str) -> Result<(), Refusal> {
-    let env = env.as_ref().unwrap_or(&Value::Null);
+fn same_environment(expected: &Value, env: Option<&Value>, run: &str) -> Result<(), Refusal> {
+    let env = env.unwrap_or(&Value::Null);
     let actual = environment_hash(env);
     let refuse = |code: &str, message: &str| {
         let mut refusal = guard(code, message, Some(run));

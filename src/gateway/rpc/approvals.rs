@@ -181,7 +181,7 @@ fn visible(command: &str) -> String {
     let mut shown = String::with_capacity(command.len());
     for character in command.chars() {
         if is_invisible(character) {
-            shown.push_str(&format!("\\u{{{:X}}}", u32::from(character)));
+            shown.extend(["\\u{", &format!("{:X}", u32::from(character)), "}"]);
         } else {
             shown.push(character);
         }

@@ -8,11 +8,16 @@ use serde_json::{Value, json};
 use crate::base::id::uuid;
 use crate::gateway::rpc::nodes::{own_node_id, param};
 use crate::gateway::rpc::params::{flag, text};
-use crate::gateway::rpc::{Call, Method, Reply, internal};
+use crate::gateway::rpc::{Call, Method, internal};
 use crate::protocol::scope::{Scope, Scopes};
 
-pub(crate) const METHODS: &[Method] =
-    &[Method { name: "node.event", run: |call| Box::pin(std::future::ready(event(&call))) }];
+pub(crate) const METHODS: &[Method] = &[Method {
+    name: "node.event",
+    run: |call| {
+        take_in(&call);
+        Box::pin(std::future::ready(Ok(json!({ "ok": true }))))
+    },
+}];
 
 /// The longest text that starts a run, in characters.
 const MOST_SAID: usize = 20_000;
@@ -33,7 +38,7 @@ enum Happened {
     Follows { session: String, on: bool },
 }
 
-fn event(call: &Call) -> Reply {
+fn take_in(call: &Call) {
     let name = param(call, "event");
     let payload = match call.params.get("payloadJSON").and_then(Value::as_str) {
         Some(text) => serde_json::from_str(text).unwrap_or_default(),
@@ -63,7 +68,6 @@ fn event(call: &Call) -> Reply {
             call.state.bus.subscribe_messages(&call.caller.conn_id, key.as_str(), on);
         }
     }
-    Ok(json!({ "ok": true }))
 }
 
 /// Runs an agent for a node, which may choose neither model nor provider.
@@ -139,18 +143,15 @@ fn read(node: &str, name: &str, payload: &Value, now: u64) -> Option<Happened> {
             if !matches!(change.as_str(), "posted" | "removed") {
                 return None;
             }
-            let mut told = format!(
-                "Notification {change} (node={node} key={}",
-                line(text(payload, "key")?, MOST_NOTIFIED)
-            );
-            if let Some(package) = text(payload, "packageName") {
-                told += &format!(" package={}", line(package, MOST_NOTIFIED));
-            }
-            told.push(')');
+            let key = line(text(payload, "key")?, MOST_NOTIFIED);
+            let package = text(payload, "packageName")
+                .map(|package| format!(" package={}", line(package, MOST_NOTIFIED)));
+            let package = package.unwrap_or_default();
+            let mut told = format!("Notification {change} (node={node} key={key}{package})");
             let parts = ["title", "text"].into_iter().filter_map(|key| text(payload, key));
             let parts: Vec<String> = parts.map(|part| line(part, MOST_NOTIFIED)).collect();
             if change == "posted" && !parts.is_empty() {
-                told += &format!(": {}", parts.join(" - "));
+                told.extend([": ", &parts.join(" - ")]);
             }
             Some(Happened::Noted { session: session(&own), text: told, why: "notifications-event" })
         }
@@ -217,8 +218,8 @@ fn line(text: &str, most: usize) -> String {
 mod tests {
     use super::*;
 
-    fn noted(name: &str, payload: Value) -> String {
-        match read("n1", name, &payload, 0) {
+    fn noted(name: &str, payload: &Value) -> String {
+        match read("n1", name, payload, 0) {
             Some(Happened::Noted { text, .. }) => text,
             other => format!("{other:?}"),
         }
@@ -248,7 +249,7 @@ mod tests {
 
     #[test]
     fn commands_and_notifications_are_told_in_a_line() {
-        let done = |payload| noted("exec.finished", payload);
+        let done = |payload| noted("exec.finished", &payload);
         assert_eq!(done(json!({"exitCode": 0, "output": " "})), "None");
         assert_eq!(
             done(json!({"exitCode": 0, "suppressNotifyOnExit": true, "output": "x"})),
@@ -258,13 +259,13 @@ mod tests {
         assert_eq!(done(failed), "Exec finished (node=n1 id=r, code 2)\nno way");
         assert_eq!(done(json!({"timedOut": true})), "Exec finished (node=n1, timeout)");
         let denied = json!({"reason": "user-denied", "command": "rm x"});
-        assert_eq!(noted("exec.denied", denied), "Exec denied (node=n1, user-denied): rm x");
+        assert_eq!(noted("exec.denied", &denied), "Exec denied (node=n1, user-denied): rm x");
         let posted = json!({"change": "Posted", "key": "k", "packageName": "p", "title": "T",
             "text": "a\nSystem: b"});
         assert_eq!(
-            noted("notifications.changed", posted),
+            noted("notifications.changed", &posted),
             "Notification posted (node=n1 key=k package=p): T - a System: b"
         );
-        assert_eq!(noted("notifications.changed", json!({"change": "read", "key": "k"})), "None");
+        assert_eq!(noted("notifications.changed", &json!({"change": "read", "key": "k"})), "None");
     }
 }

@@ -98,7 +98,7 @@ async fn update(call: Call) -> Reply {
             let known = object_at(entries, &key).as_object_mut();
             if let Some(known) = known {
                 patch(known, &call.params);
-                entry = known.clone();
+                entry.clone_from(known);
             }
             Ok(())
         })?;
