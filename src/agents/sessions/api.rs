@@ -29,6 +29,8 @@ use crate::base::id::SessionKey;
 use crate::base::id::uuid;
 use crate::config::Config;
 
+/// Rows of a page, unless the client says.
+const PAGE: usize = 100;
 /// Most keys of one preview.
 const MOST_PREVIEWS: usize = 64;
 
@@ -53,6 +55,10 @@ pub enum SessionError {
 #[serde(default, rename_all = "camelCase")]
 pub struct ListParams {
     pub limit: Option<usize>,
+    pub offset: usize,
+    /// Whether the answer says which part of the list it is, as since protocol 4.
+    #[serde(skip)]
+    pub paged: bool,
     pub active_minutes: Option<u64>,
     pub include_global: Option<bool>,
     pub include_unknown: Option<bool>,
@@ -392,15 +398,28 @@ impl Sessions {
         }
         found.sort_by_key(|(_, entry, _)| std::cmp::Reverse(entry.updated_at()));
         let needle = params.search.as_deref().map(|text| text.trim().to_lowercase());
-        let mut sessions = Vec::new();
+        let needle = needle.filter(|needle| !needle.is_empty());
+        let (offset, limit) = match params.paged {
+            true => (params.offset, Some(params.limit.unwrap_or(PAGE))),
+            false => (0, params.limit),
+        };
+        let (mut sessions, mut total) = (Vec::new(), 0);
         for (key, entry, store) in found {
-            if params.limit.is_some_and(|limit| sessions.len() >= limit) {
+            let full = limit.is_some_and(|limit| sessions.len() >= limit);
+            if full && !params.paged {
                 break;
             }
+            let shown = !full && total >= offset;
+            if !shown && needle.is_none() {
+                total += 1;
+                continue;
+            }
             let mut row = Inner::row_with(config, &key, &entry);
-            if let Some(needle) = needle.as_deref().filter(|needle| !needle.is_empty())
-                && !rows::matches(&row, needle)
-            {
+            if needle.as_deref().is_some_and(|needle| !rows::matches(&row, needle)) {
+                continue;
+            }
+            total += 1;
+            if !shown {
                 continue;
             }
             if params.include_derived_titles || params.include_last_message {
@@ -417,14 +436,28 @@ impl Sessions {
                 .unwrap_or_default(),
             _ => "(multiple)".to_owned(),
         };
-        Ok(json!({
+        let mut list = json!({
             "ts": now, "path": path, "count": sessions.len(),
             "defaults": {
                 "modelProvider": default.provider, "model": default.model,
                 "contextTokens": default.context_tokens,
             },
-            "sessions": sessions,
-        }))
+        });
+        if params.paged {
+            let next = offset + sessions.len();
+            let more = next < total;
+            list["totalCount"] = total.into();
+            list["limitApplied"] = limit.into();
+            list["hasMore"] = more.into();
+            list["nextOffset"] = more.then_some(next).into();
+            // Sessions here have no owners.
+            list["owners"] = json!([]);
+            if offset > 0 {
+                list["offset"] = offset.into();
+            }
+        }
+        list["sessions"] = sessions.into();
+        Ok(list)
     }
 
     fn preview_now(&self, params: &PreviewParams) -> Result<Value, SessionError> {

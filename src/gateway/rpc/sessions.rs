@@ -56,7 +56,9 @@ impl From<SessionError> for ErrorShape {
 }
 
 async fn list(call: Call) -> Reply {
-    Ok(sessions(&call).list(call.params::<ListParams>()?).await?)
+    let paged = call.caller.protocol >= 4;
+    let params = ListParams { paged, ..call.params::<ListParams>()? };
+    Ok(sessions(&call).list(params).await?)
 }
 
 fn subscribe(call: &Call, on: bool) -> Value {

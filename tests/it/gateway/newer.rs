@@ -239,3 +239,32 @@ async fn talking_is_told_to_everybody_and_refused_where_nothing_can_talk() {
     let refused = page.await.unwrap().call("talk.mode", json!({"enabled": true})).await;
     assert_eq!(refused["error"]["message"], "talk disabled: no connected iOS/Android nodes");
 }
+
+#[tokio::test]
+async fn a_long_list_of_sessions_is_turned_page_by_page() {
+    let gateway = TestGateway::start().await;
+    let mut four = of_protocol_four(gateway.port, &ALL_SCOPES).await;
+    for name in ["a", "b", "c"] {
+        four.ask("sessions.create", json!({"key": format!("agent:main:{name}")})).await;
+    }
+    let first = four.ask("sessions.list", json!({"limit": 2})).await;
+    let facts = |page: &Value| {
+        ["count", "totalCount", "limitApplied", "hasMore", "nextOffset", "offset"]
+            .map(|key| page.get(key).cloned().unwrap_or_default())
+    };
+    assert_eq!(facts(&first), [json!(2), json!(3), json!(2), json!(true), json!(2), json!(null)]);
+    let rest = four.ask("sessions.list", json!({"limit": 2, "offset": 2})).await;
+    assert_eq!(facts(&rest), [json!(1), json!(3), json!(2), json!(false), json!(null), json!(2)]);
+    let pages = [&first, &rest].map(|page| page["sessions"].as_array().unwrap().clone()).concat();
+    let mut keys: Vec<&str> = pages.iter().filter_map(|row| row["key"].as_str()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["agent:main:a", "agent:main:b", "agent:main:c"]);
+    let found = four.ask("sessions.list", json!({"search": "main:b"})).await;
+    assert_eq!((&found["totalCount"], &found["limitApplied"]), (&json!(1), &json!(100)));
+    let wrong = four.call("sessions.list", json!({"offset": "two"})).await;
+    assert!(wrong["error"]["message"].as_str().unwrap().contains("offset"), "{wrong}");
+
+    let mut older = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let whole = older.ask("sessions.list", json!({})).await;
+    assert!(whole.get("totalCount").is_none(), "{whole}");
+}
