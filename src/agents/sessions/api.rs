@@ -14,7 +14,6 @@ use crate::agents::runtime::AbortTarget;
 use crate::agents::runtime::Inner;
 use crate::agents::sessions::Entry;
 use crate::agents::sessions::Store;
-use crate::agents::sessions::Stores;
 use crate::agents::sessions::archive;
 use crate::agents::sessions::canonical;
 use crate::agents::sessions::history;
@@ -29,8 +28,6 @@ use crate::base::id::SessionKey;
 use crate::base::id::uuid;
 use crate::config::Config;
 
-/// Rows of a page, unless the client says.
-const PAGE: usize = 100;
 /// Most keys of one preview.
 const MOST_PREVIEWS: usize = 64;
 
@@ -48,26 +45,6 @@ pub enum SessionError {
     },
     #[error("session worker ended early")]
     Worker,
-}
-
-/// `sessions.list`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct ListParams {
-    pub limit: Option<usize>,
-    pub offset: usize,
-    /// Whether the answer says which part of the list it is, as since protocol 4.
-    #[serde(skip)]
-    pub paged: bool,
-    pub active_minutes: Option<u64>,
-    pub include_global: Option<bool>,
-    pub include_unknown: Option<bool>,
-    pub include_derived_titles: bool,
-    pub include_last_message: bool,
-    pub label: Option<String>,
-    pub spawned_by: Option<String>,
-    pub agent_id: Option<String>,
-    pub search: Option<String>,
 }
 
 /// `sessions.preview`.
@@ -198,23 +175,6 @@ impl Sessions {
         self.row_now(key).map(|row| rows::snapshot(&row))
     }
 
-    /// `sessions.list`.
-    pub async fn list(&self, params: ListParams) -> Result<Value, SessionError> {
-        self.blocking(move |this| this.list_now(&params)).await
-    }
-
-    /// How many sessions all agents have, and the newest first few rows with
-    /// nothing read from transcripts; for health and status.
-    pub async fn recent(&self, limit: usize) -> Result<Value, SessionError> {
-        let params = ListParams {
-            limit: Some(limit),
-            include_global: Some(true),
-            include_unknown: Some(true),
-            ..ListParams::default()
-        };
-        self.list(params).await
-    }
-
     /// `sessions.preview`.
     pub async fn preview(&self, params: PreviewParams) -> Result<Value, SessionError> {
         self.blocking(move |this| this.preview_now(&params)).await
@@ -323,7 +283,7 @@ impl Sessions {
         }
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, SessionError> + Send + 'static,
     ) -> Result<T, SessionError> {
@@ -346,7 +306,7 @@ impl Sessions {
     }
 
     /// All stores of the agents in question, read.
-    fn stores(
+    pub(super) fn stores(
         &self,
         config: &Config,
         agent: Option<&str>,
@@ -365,99 +325,6 @@ impl Sessions {
             stores.push((agent, store));
         }
         Ok(stores)
-    }
-
-    fn list_now(&self, params: &ListParams) -> Result<Value, SessionError> {
-        let snapshot = self.inner.config.load();
-        let config = &snapshot.config;
-        let now = self.inner.clock.now_ms();
-        let stores = self.stores(config, params.agent_id.as_deref())?;
-        let mut found: Vec<(SessionKey, Arc<Entry>, Arc<Store>)> = Vec::new();
-        for (agent, store) in &stores {
-            for (stored, entry) in store.entries() {
-                let key = canonical(config, Some(agent), &stored);
-                let keep = match key.as_str() {
-                    "global" => params.include_global.unwrap_or(false),
-                    "unknown" => params.include_unknown.unwrap_or(false),
-                    _ => true,
-                } && params.label.as_deref().is_none_or(|label| entry.text("label") == Some(label))
-                    && params
-                        .spawned_by
-                        .as_deref()
-                        .is_none_or(|by| entry.text("spawnedBy") == Some(by))
-                    && params.active_minutes.is_none_or(|minutes| {
-                        entry.updated_at() >= now.saturating_sub(minutes.saturating_mul(60_000))
-                    })
-                    // Runs of cron jobs are listed under their job.
-                    && !key.as_str().contains(":run:")
-                    && (params.agent_id.is_none() || key.agent().is_none_or(|owner| owner == agent));
-                if keep {
-                    found.push((key, entry, Arc::clone(store)));
-                }
-            }
-        }
-        found.sort_by_key(|(_, entry, _)| std::cmp::Reverse(entry.updated_at()));
-        let needle = params.search.as_deref().map(|text| text.trim().to_lowercase());
-        let needle = needle.filter(|needle| !needle.is_empty());
-        let (offset, limit) = match params.paged {
-            true => (params.offset, Some(params.limit.unwrap_or(PAGE))),
-            false => (0, params.limit),
-        };
-        let (mut sessions, mut total) = (Vec::new(), 0);
-        for (key, entry, store) in found {
-            let full = limit.is_some_and(|limit| sessions.len() >= limit);
-            if full && !params.paged {
-                break;
-            }
-            let shown = !full && total >= offset;
-            if !shown && needle.is_none() {
-                total += 1;
-                continue;
-            }
-            let mut row = Inner::row_with(config, &key, &entry);
-            if needle.as_deref().is_some_and(|needle| !rows::matches(&row, needle)) {
-                continue;
-            }
-            total += 1;
-            if !shown {
-                continue;
-            }
-            if params.include_derived_titles || params.include_last_message {
-                add_texts(&mut row, &transcript_path(store.dir(), &entry), params);
-            }
-            sessions.push(row);
-        }
-        let default = choice::default_choice(config, None);
-        let path = match (&params.agent_id, stores.as_slice()) {
-            (Some(_), [(_, store)]) => store.path().display().to_string(),
-            _ if Stores::is_shared(config) => stores
-                .first()
-                .map(|(_, store)| store.path().display().to_string())
-                .unwrap_or_default(),
-            _ => "(multiple)".to_owned(),
-        };
-        let mut list = json!({
-            "ts": now, "path": path, "count": sessions.len(),
-            "defaults": {
-                "modelProvider": default.provider, "model": default.model,
-                "contextTokens": default.context_tokens,
-            },
-        });
-        if params.paged {
-            let next = offset + sessions.len();
-            let more = next < total;
-            list["totalCount"] = total.into();
-            list["limitApplied"] = limit.into();
-            list["hasMore"] = more.into();
-            list["nextOffset"] = more.then_some(next).into();
-            // Sessions here have no owners.
-            list["owners"] = json!([]);
-            if offset > 0 {
-                list["offset"] = offset.into();
-            }
-        }
-        list["sessions"] = sessions.into();
-        Ok(list)
     }
 
     fn preview_now(&self, params: &PreviewParams) -> Result<Value, SessionError> {
@@ -747,33 +614,6 @@ impl Sessions {
 
 fn io_error(path: &std::path::Path, source: io::Error) -> SessionError {
     SessionError::Io { path: path.to_path_buf(), source }
-}
-
-/// Derived title and last message, read from the transcript.
-fn add_texts(row: &mut Value, path: &std::path::Path, params: &ListParams) {
-    let Ok(messages) = read_messages(path, usize::MAX) else { return };
-    if params.include_derived_titles
-        && let Some(first) = messages.iter().find(|stored| stored.message["role"] == "user")
-    {
-        let text = history::plain_text(&first.message);
-        let clean = history::strip_envelope(&text).unwrap_or(text);
-        let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-        if !line.is_empty() {
-            row["derivedTitle"] = history::ellipsis(&line, 60).into();
-        }
-    }
-    if params.include_last_message {
-        let last = messages
-            .iter()
-            .rev()
-            .filter(|stored| matches!(stored.message["role"].as_str(), Some("user" | "assistant")))
-            .map(|stored| history::plain_text(&stored.message))
-            .find(|text| !text.trim().is_empty());
-        if let Some(text) = last {
-            let clean = history::strip_envelope(&text).unwrap_or(text);
-            row["lastMessagePreview"] = history::ellipsis(clean.trim(), 200).into();
-        }
-    }
 }
 
 fn preview_items(messages: &[Stored], limit: usize, max_chars: usize) -> Vec<Value> {

@@ -6,6 +6,7 @@ mod api;
 mod entry;
 mod history;
 mod keys;
+mod list;
 pub(crate) mod maintenance;
 mod patch;
 mod rows;
@@ -36,7 +37,6 @@ use crate::profile::paths::expand;
 
 pub use api::CreateParams;
 pub use api::HistoryParams;
-pub use api::ListParams;
 pub use api::PreviewParams;
 pub use api::ResetReason;
 pub use api::ResolveParams;
@@ -44,6 +44,7 @@ pub use api::Rows;
 pub use api::SessionError;
 pub use api::Sessions;
 pub use entry::Entry;
+pub use list::ListParams;
 
 pub(crate) use history::ellipsis;
 pub(crate) use history::plain_text;
