@@ -127,9 +127,21 @@ fn io_text(what: &str, path: &Path, err: &io::Error) -> String {
     format!("Cannot {what} {}: {reason}", path.display())
 }
 
+/// Refuses what may keep its reader or writer waiting for ever: pipes, sockets
+/// and devices. What does not exist yet passes.
+fn no_pipe(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() && !meta.is_dir() => {
+            Err(io::Error::other("it is a pipe, a socket or a device; use exec"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads a whole file of bounded size.
 fn load(path: &Path) -> Result<Vec<u8>, String> {
     let fail = |err: io::Error| io_text("read", path, &err);
+    no_pipe(path).map_err(fail)?;
     let file = std::fs::File::open(path).map_err(fail)?;
     let meta = file.metadata().map_err(fail)?;
     if meta.is_dir() {
@@ -143,7 +155,7 @@ fn load(path: &Path) -> Result<Vec<u8>, String> {
         ));
     }
     let mut bytes = Vec::new();
-    // Devices and pipes have no length; the bound holds for them as well.
+    // The kernel's files (/proc) tell no length; the bound holds for them as well.
     file.take(MOST_FILE_BYTES).read_to_end(&mut bytes).map_err(fail)?;
     Ok(bytes)
 }
@@ -323,6 +335,7 @@ fn store(path: &Path, content: &str) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }
+    no_pipe(path)?;
     std::fs::write(path, content)
 }
 
@@ -531,6 +544,24 @@ mod tests {
         std::fs::write(&path, "ä".repeat(MOST_BYTES)).unwrap();
         let result = read(&path, None, None);
         assert!(result.content[0]["text"].as_str().unwrap().contains("only its beginning"));
+    }
+
+    #[test]
+    fn a_pipe_keeps_no_tool_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let edits = pairs(&[("a", "b")]);
+        let texts = [
+            read(&pipe, None, None).content[0]["text"].to_string(),
+            store(&pipe, "x").unwrap_err().to_string(),
+            edit(&pipe, "pipe", &edits).content[0]["text"].to_string(),
+            load(Path::new("/dev/zero")).unwrap_err(),
+        ];
+        for text in texts {
+            assert!(text.contains("a pipe, a socket or a device"), "{text}");
+        }
+        assert!(!read(Path::new("/proc/self/status"), None, None).is_error);
     }
 
     #[test]

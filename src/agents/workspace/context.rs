@@ -111,7 +111,8 @@ fn render(dir: &Path, limits: Limits) -> ProjectContext {
             continue;
         }
         let path = dir.join(name);
-        let Ok(bytes) = std::fs::read(&path) else {
+        // A pipe of that name would keep the turn waiting for ever.
+        let Some(bytes) = path.is_file().then(|| std::fs::read(&path).ok()).flatten() else {
             if *mention {
                 let text = format!("[missing file: {}]", path.display());
                 context.files.push(ContextFile { name, path, missing: true, raw_chars: 0, text });
@@ -193,6 +194,8 @@ mod tests {
         std::fs::write(dir.path().join("SOUL.md"), "be kind").unwrap();
         std::fs::write(dir.path().join("AGENTS.md"), "rules").unwrap();
         std::fs::write(dir.path().join("USER.md"), "  \n").unwrap();
+        let pipe = dir.path().join("TOOLS.md");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let context = Cache::default().read(dir.path(), WIDE);
         let names: Vec<(&str, bool)> =
             context.files.iter().map(|file| (file.name, file.missing)).collect();
