@@ -228,6 +228,17 @@ fn read_document(path: &Path) -> Option<Map<String, Value>> {
     }
 }
 
+/// The folder whose store holds a profile: the agent's own, or the main agent's.
+pub fn holder<'d>(id: &str, agent_dir: &'d Path, main_agent_dir: &'d Path) -> &'d Path {
+    let own = read_document(&file(agent_dir));
+    if own.is_some_and(|document| document.get("profiles").is_some_and(|all| all.get(id).is_some()))
+    {
+        agent_dir
+    } else {
+        main_agent_dir
+    }
+}
+
 /// Notes that a profile worked. Writes only when that says something new.
 pub fn record_success(agent_dir: &Path, id: &str, now: u64) -> io::Result<()> {
     update(agent_dir, id, |stats| {
@@ -359,7 +370,7 @@ fn edit(agent_dir: &Path, change: impl FnOnce(&mut Map<String, Value>) -> bool) 
 }
 
 /// Changes the statistics of one profile under the file's lock. A store that
-/// does not hold the profile (it belongs to the main agent) is left alone.
+/// does not hold the profile is left alone.
 fn update(
     agent_dir: &Path,
     id: &str,
@@ -485,6 +496,22 @@ mod tests {
             })
             .collect();
         assert_eq!(hours, [5, 10, 20, 24]);
+    }
+
+    #[test]
+    fn an_inherited_profile_rests_where_it_is_stored() {
+        let (own, main) = (store(&json!({"profiles": {"openai:own": {}}})), store(&two_keys()));
+        let config = Config::default();
+        for (id, expected) in [("openai:own", &own), ("openai:b", &main)] {
+            let dir = holder(id, own.path(), main.path());
+            assert_eq!(dir, expected.path(), "{id}");
+            record_failure(dir, id, FailReason::RateLimit, &config, 10_000_000).unwrap();
+            assert_eq!(reread(expected)["usageStats"][id]["errorCount"], 1, "{id}");
+        }
+        let none = SecretValues::new();
+        let profiles = Profiles::read(own.path(), main.path());
+        let next = profiles.candidates("openai", &config, &Env::default(), &none, 10_000_001);
+        assert_eq!(next[0].id, "openai:a");
     }
 
     #[test]

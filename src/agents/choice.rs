@@ -149,14 +149,18 @@ impl ModelSource for Connected {
         if reason.is_some_and(|reason| !auth_profiles::blames_profile(reason)) {
             return;
         }
-        let dir = self.lookup(snapshot, agent).agent_dir();
+        let lookup = self.lookup(snapshot, agent);
+        let (own, main) = (lookup.agent_dir(), lookup.main_agent_dir());
         let now = self.clock.now_ms();
         let snapshot = Arc::clone(snapshot);
         self.lifecycle.spawn("auth profile record", move |_stop| async move {
-            let work = move || match reason {
-                None => auth_profiles::record_success(&dir, &profile, now),
-                Some(reason) => {
-                    auth_profiles::record_failure(&dir, &profile, reason, &snapshot.config, now)
+            let work = move || {
+                let dir = auth_profiles::holder(&profile, &own, &main);
+                match reason {
+                    None => auth_profiles::record_success(dir, &profile, now),
+                    Some(reason) => {
+                        auth_profiles::record_failure(dir, &profile, reason, &snapshot.config, now)
+                    }
                 }
             };
             if let Ok(Err(err)) = tokio::task::spawn_blocking(work).await {

@@ -198,12 +198,48 @@ impl Index {
         db.commit()
     }
 
-    /// Passages with any of the words, best first, scored by BM25.
+    /// Passages with any of the words, best first.
     pub(crate) fn by_words(
         &self,
         query: &str,
         most: usize,
     ) -> Result<Vec<Finding>, rusqlite::Error> {
+        let mut found = self.by_whole_words(query, most)?;
+        let pieces = rank::pieces(query);
+        if pieces.is_empty() {
+            return Ok(found);
+        }
+        for finding in self.by_pieces(&pieces, most)? {
+            match found.iter_mut().find(|known| known.id == finding.id) {
+                Some(known) => known.score = known.score.max(finding.score),
+                None => found.push(finding),
+            }
+        }
+        let mut found = rank::sorted(found);
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// Passages by pieces of what is written without spaces, scored by the
+    /// share of the pieces that they hold.
+    fn by_pieces(&self, pieces: &[String], most: usize) -> Result<Vec<Finding>, rusqlite::Error> {
+        let held: Vec<String> =
+            (1..=pieces.len()).map(|at| format!("(instr(words.text, ?{at}) > 0)")).collect();
+        let mut query = self.0.prepare(&format!(
+            "SELECT passages.id, name, first, last, words.text, ({held}) * 1.0 / {all} AS share
+             FROM words JOIN passages ON passages.id = words.rowid
+             WHERE share > 0 ORDER BY share DESC LIMIT {most}",
+            held = held.join(" + "),
+            all = pieces.len(),
+        ))?;
+        let rows = query.query_map(rusqlite::params_from_iter(pieces), |row| {
+            Ok(Finding { score: row.get(5)?, ..finding(row)? })
+        })?;
+        rows.collect()
+    }
+
+    /// Passages with any of the words between spaces, scored by BM25.
+    fn by_whole_words(&self, query: &str, most: usize) -> Result<Vec<Finding>, rusqlite::Error> {
         let terms: Vec<String> =
             rank::words(query).into_iter().map(|word| format!("\"{word}\"")).collect();
         if terms.is_empty() {

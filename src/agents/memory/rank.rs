@@ -28,6 +28,40 @@ pub(crate) fn words(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Pieces of a query that are looked for.
+const MOST_PIECES: usize = 32;
+
+/// Pairs of neighbours in what is written without spaces: no word of it can be
+/// told from the next.
+pub(crate) fn pieces(text: &str) -> Vec<String> {
+    let mut pieces = BTreeSet::new();
+    for run in text.split(|c: char| !is_unspaced(c)) {
+        let letters: Vec<char> = run.chars().collect();
+        match letters.len() {
+            0 => {}
+            1 => drop(pieces.insert(run.to_owned())),
+            _ => pieces.extend(letters.windows(2).map(|pair| pair.iter().collect::<String>())),
+        }
+    }
+    pieces.into_iter().take(MOST_PIECES).collect()
+}
+
+/// Thai to Khmer, kana, Han; Hangul, too, whose words run on into particles.
+fn is_unspaced(c: char) -> bool {
+    matches!(
+        c,
+        '\u{0e00}'..='\u{0eff}'
+            | '\u{1000}'..='\u{109f}'
+            | '\u{1780}'..='\u{17ff}'
+            | '\u{3040}'..='\u{30ff}'
+            | '\u{3400}'..='\u{4dbf}'
+            | '\u{4e00}'..='\u{9fff}'
+            | '\u{ac00}'..='\u{d7af}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{20000}'..='\u{3ffff}'
+    )
+}
+
 /// Joins findings by meaning and by words, best first.
 pub(crate) fn merge(
     by_meaning: Vec<Finding>,

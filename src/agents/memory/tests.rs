@@ -102,6 +102,24 @@ async fn the_passage_with_the_words_comes_first() {
 }
 
 #[tokio::test]
+async fn what_is_written_without_spaces_is_found_by_its_pieces() {
+    let bed = Bed::new(&json!({}));
+    bed.write("memory/ja.md", "東京タワーは高い。");
+    bed.write("memory/zh.md", "我们住在北京的东边");
+    bed.write("memory/ru.md", "Москва слезам не верит");
+    for (query, file) in [
+        ("東京", "memory/ja.md"),
+        ("タワーの高さ", "memory/ja.md"),
+        ("北京 weather", "memory/zh.md"),
+        ("住", "memory/zh.md"),
+        ("москва", "memory/ru.md"),
+    ] {
+        assert_eq!(names(&bed.search(query, None).await), [file], "{query}");
+    }
+    assert!(bed.search("大阪", None).await.results.is_empty());
+}
+
+#[tokio::test]
 async fn a_search_sees_every_edit_and_removal() {
     let bed = Bed::new(&json!({}));
     assert_eq!(names(&bed.search("bicycle", None).await), ["memory/2026-11-20.md"]);

@@ -37,7 +37,7 @@ impl Lookup<'_> {
         model: &mut ModelRef,
     ) -> Result<KeySource, ResolveError> {
         let agent_dir = self.agent_dir();
-        let main_dir = self.paths.agent("main").join("agent");
+        let main_dir = self.main_agent_dir();
         let profiles = Profiles::read(&agent_dir, &main_dir);
         if let Some(wanted) = &named.profile {
             let profile = profiles
@@ -101,7 +101,7 @@ impl Lookup<'_> {
 
     /// Whether a key for `provider` can be seen, be it good or not.
     pub fn has_key(&self, provider: &str) -> bool {
-        let main_dir = self.paths.agent("main").join("agent");
+        let main_dir = self.main_agent_dir();
         self.env_key(provider).is_some()
             || Profiles::read(&self.agent_dir(), &main_dir).has(provider)
             || self

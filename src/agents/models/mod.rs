@@ -112,6 +112,11 @@ impl Lookup<'_> {
         }
     }
 
+    /// The folder of the agent whose credentials all others inherit.
+    pub fn main_agent_dir(&self) -> PathBuf {
+        self.paths.agent("main").join("agent")
+    }
+
     /// Resolves a name like `openai/gpt-5.4` or `openai/gpt-5.4@profile`.
     pub fn resolve(&self, name: &str) -> Result<Resolved, ResolveError> {
         let named = Named::parse(name, reference::DEFAULT_PROVIDER)

@@ -95,8 +95,10 @@ fn get(memory: &Memory, named: &str, from: u64, count: u64) -> ToolResult {
     let Some(path) = memory.file(named) else {
         return ToolResult::error(format!("{named} is no memory file (MEMORY.md or memory/*.md)"));
     };
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
+    match std::fs::read(path) {
+        // As a search shows it: what is no text in it is marked.
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
             let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
             let lines: Vec<&str> = text.lines().skip(index(from) - 1).take(index(count)).collect();
             ToolResult::json(json!({"path": named, "from": from, "text": lines.join("\n")}))
