@@ -45,6 +45,7 @@ pub(crate) enum Name {
     Usage,
     Send,
     Btw,
+    Restart,
     /// Known to the reference, but not here.
     Unsupported,
 }
@@ -99,7 +100,7 @@ const SPELLINGS: &[(&str, Name)] = &[
     ("mcp", Name::Unsupported),
     ("debug", Name::Unsupported),
     ("config", Name::Unsupported),
-    ("restart", Name::Unsupported),
+    ("restart", Name::Restart),
 ];
 
 /// The command a message consists of. `/cmd: x` is `/cmd x`, and a bot's name

@@ -39,7 +39,7 @@ const COMMANDS: &str = "ℹ️ Slash commands\n\nSession\n  /stop - Stop the cur
 /queue - What happens to messages while a run is active.\n  /usage - Usage footer below replies.\n  \
 /send - Whether replies are sent.\n\nStatus\n  /status - Status of this session.\n  \
 /context - What fills the context.\n  /tools - Tools of this session.\n  /whoami - Who you are here.\n  \
-/help - Short help.";
+/help - Short help.\n\nManagement\n  /restart - Restart the gateway.";
 
 /// Runs a command; the text is the reply, an error text is for people as well.
 pub(crate) async fn reply(
@@ -71,6 +71,7 @@ pub(crate) async fn reply(
         Name::Usage => desk.usage(argument).await,
         Name::Send => desk.send(argument).await,
         Name::Btw => Ok(btw::USAGE.to_owned()),
+        Name::Restart => desk.restart(request.owner),
         Name::Unsupported => {
             let word = request.message.split_whitespace().next().unwrap_or_default();
             Ok(format!("{word} is not supported by this gateway."))
@@ -198,6 +199,19 @@ impl Desk<'_> {
         } else {
             format!("Models ({provider}):\n{}\n\nSwitch: /model <provider/model>", lines.join("\n"))
         }
+    }
+
+    fn restart(&self, owner: bool) -> Result<String, String> {
+        let snapshot = self.inner.config.load();
+        if snapshot.config.commands.get("restart") == Some(&Value::Bool(false)) {
+            return Err("/restart is disabled (commands.restart=false).".to_owned());
+        }
+        if !owner {
+            return Err("/restart is for owners (commands.ownerAllowFrom).".to_owned());
+        }
+        let plane = self.inner.control_plane().ok_or("the gateway is not up yet")?;
+        plane.restart(None, "/restart")?;
+        Ok("⚙️ Restarting OpenClaw in-process (SIGUSR1); back in a few seconds.".to_owned())
     }
 
     async fn think(&self, argument: &str) -> Result<String, String> {

@@ -190,6 +190,26 @@ async fn a_question_on_the_side_is_answered_and_leaves_no_trace() {
 }
 
 #[tokio::test]
+async fn a_message_restarts_the_gateway_unless_that_is_forbidden() {
+    let say = json!({"sessionKey": "main", "message": "/restart", "idempotencyKey": "r"});
+    let forbidden = TestGateway::start_with(json!({"commands": {"restart": false}})).await;
+    let mut client = TestClient::operator(forbidden.port, &ALL_SCOPES).await;
+    client.ask("chat.send", say.clone()).await;
+    let told = chat_events(&mut client, "r").await;
+    let text = told[0]["message"]["content"][0]["text"].as_str().unwrap();
+    assert_eq!(text, "⚠️ /restart is disabled (commands.restart=false).");
+
+    let gateway = TestGateway::start().await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    client.ask("chat.send", say).await;
+    let told = chat_events(&mut client, "r").await;
+    let text = told[0]["message"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("⚙️ Restarting OpenClaw"), "{text}");
+    let shutdown = client.event("shutdown").await;
+    assert_eq!(shutdown["payload"]["reason"], "gateway restarting");
+}
+
+#[tokio::test]
 async fn tool_events_reach_who_asked_for_them() {
     let (_provider, gateway) = Box::pin(with_model("good-1")).await;
     let mut params = connect_params("gateway-client", "backend", &ALL_SCOPES);
