@@ -140,9 +140,9 @@ def knock(timeout=PATIENCE, port=PORT, host="127.0.0.1"):
         return got
 
 
-def sign_in():
-    """A `connect` with the gateway's secret, as a frame (masked with zeros)."""
-    token = json.loads(sh(f"cat {CONFIG}"))["gateway"]["auth"]["token"]
+def sign_in(config):
+    """A `connect` with the secret in that file, as a frame (masked with zeros)."""
+    token = json.loads(sh(f"cat {config}", root=True))["gateway"]["auth"]["token"]
     params = {"minProtocol": 3, "maxProtocol": 4, "auth": {"token": token},
               "client": {"id": "cli", "version": "1", "platform": "linux", "mode": "cli"}}
     text = json.dumps({"type": "req", "id": "1", "method": "connect", "params": params}).encode()
@@ -153,8 +153,8 @@ class Knocks:
     """WebSocket handshakes at a steady rate, each from one of 200 addresses. One in ten
     signs in as well; a debug build on a busy host could not keep up with more."""
 
-    def __init__(self, port=PORT, rate=200):
-        self.port, self.rate, self.sign_in = port, rate, sign_in()
+    def __init__(self, port=PORT, rate=200, config=CONFIG):
+        self.port, self.rate, self.sign_in = port, rate, sign_in(config)
         self.ok = self.refused = self.told = self.waiting = 0
         self.losses, self.worst, self.slowest = 0, [], 0.0
 

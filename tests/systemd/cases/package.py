@@ -10,7 +10,7 @@ import subprocess
 
 from cases.hosts import runs_a_tool
 from machine import (
-    GOOD, LAB, SOCKET, UNIT, UNITS, Client, Knocks, case, contains, equal, knock, lab, model_host, network, refused, sh,
+    CONFIG, GOOD, LAB, SOCKET, UNIT, UNITS, Client, Knocks, case, contains, equal, knock, lab, model_host, network, refused, sh,
     shown, until, write_config
 )
 
@@ -45,9 +45,9 @@ def upgraded(version, system):
     """Upgrades while clients knock; what they saw."""
     higher(version)
     before = shown(UNIT, "MainPID", system=system)["MainPID"]
+    knocks, rest = Knocks(config="/var/lib/openclaw/openclaw.json" if system else CONFIG), []
     apt = subprocess.Popen([LAB, "exec", "--root", "--", "bash", "-c", f"{APT} install /var/tmp/higher.deb"],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    knocks, rest = Knocks(), []
 
     def more(n):
         if apt.poll() is not None and not rest:
