@@ -88,9 +88,10 @@ impl Sessions {
         found.sort_by_key(|(_, entry, _)| Reverse(entry.updated_at()));
         let needle = params.search.as_deref().map(|text| text.trim().to_lowercase());
         let needle = needle.filter(|needle| !needle.is_empty());
-        let (offset, limit) = match params.paged {
-            true => (params.offset, Some(params.limit.unwrap_or(PAGE))),
-            false => (0, params.limit),
+        let (offset, limit) = if params.paged {
+            (params.offset, Some(params.limit.unwrap_or(PAGE)))
+        } else {
+            (0, params.limit)
         };
         let (mut sessions, mut total) = (Vec::new(), 0);
         for (key, entry, store) in found {
