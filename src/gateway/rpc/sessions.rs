@@ -57,6 +57,12 @@ impl From<SessionError> for ErrorShape {
 
 async fn list(call: Call) -> Reply {
     let paged = call.caller.protocol >= 4;
+    // Its shape is that of protocol 3, which has no pages.
+    if call.params.get("offset").is_some_and(|offset| !offset.is_u64()) {
+        return Err(ErrorShape::invalid(
+            "invalid sessions.list params: at /offset: must be integer, 0 or more",
+        ));
+    }
     let params = ListParams { paged, ..call.params::<ListParams>()? };
     Ok(sessions(&call).list(params).await?)
 }
