@@ -39,9 +39,7 @@ pub enum ClientError {
     Timeout(Duration),
     #[error("invalid gateway url: {0}")]
     Url(String),
-    #[error(
-        "refusing plaintext ws:// to {host}, which is not this machine: tokens and messages would be readable on the network"
-    )]
+    #[error("SECURITY ERROR: {}", plaintext(.host))]
     Plaintext { host: String },
     #[error("tls: {0}")]
     Tls(String),
@@ -49,6 +47,15 @@ pub enum ClientError {
     Identity { path: PathBuf, reason: String },
     #[error("unexpected answer from the gateway: {0}")]
     Protocol(String),
+}
+
+/// Why nothing was sent, and what to do instead.
+fn plaintext(host: &str) -> String {
+    format!(
+        "refusing plaintext ws:// to {host}, which is not this machine: tokens and messages would be readable on the network\n\
+         Fix: use wss:// (gateway.tls, or Tailscale Serve), or go through SSH: ssh -N -L 18789:127.0.0.1:18789 user@{host}, then ws://127.0.0.1:18789\n\
+         On a private network that you trust: OPENCLAW_ALLOW_INSECURE_PRIVATE_WS=1"
+    )
 }
 
 impl ClientError {
@@ -74,6 +81,7 @@ impl ClientError {
     pub fn for_probe(&self) -> String {
         match self {
             Self::Timeout(_) => "timeout".to_owned(),
+            Self::Plaintext { .. } => self.to_string().lines().take(1).collect(),
             _ => self.to_string(),
         }
     }

@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod identity;
 pub mod target;
 pub mod tls;
+pub mod tunnel;
 
 pub use connection::{Connection, Expect, Incoming};
 pub use credentials::Credentials;

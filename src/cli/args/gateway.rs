@@ -271,6 +271,15 @@ pub struct ProbeArgs {
     /// WebSocket URL to probe besides the configured ones
     #[arg(long, value_name = "url")]
     pub url: Option<String>,
+    /// Reach a gateway through SSH, as user@host or user@host:port
+    #[arg(long, value_name = "target")]
+    pub ssh: Option<String>,
+    /// Private key for SSH
+    #[arg(long, value_name = "path")]
+    pub ssh_identity: Option<String>,
+    /// Use SSH to the first gateway that announces itself
+    #[arg(long)]
+    pub ssh_auto: bool,
     /// Gateway token
     #[arg(long, value_name = "token")]
     pub token: Option<String>,

@@ -14,7 +14,12 @@ use crate::cli::link::{self, CallError, Link};
 use crate::cli::ui::page::Page;
 use crate::cli::ui::{CommandResult, Failure, Outcome};
 use crate::client::target::{self, Source};
-use crate::client::{Caller, ClientError, Target};
+use crate::client::tunnel::{SshTarget, Tunnel, TunnelError};
+use crate::client::{Caller, ClientError, Target, discover};
+use crate::config::gate;
+
+/// How long others are listened for, at most.
+const LISTEN: Duration = Duration::from_millis(1200);
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,9 +37,12 @@ struct Report {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Warning {
     code: &'static str,
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_ids: Option<Vec<&'static str>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,24 +86,37 @@ struct Candidate {
     id: &'static str,
     active: bool,
     url: String,
+    tunnel: Option<Value>,
     link: Result<Link, CallError>,
+}
+
+/// What came of SSH.
+#[derive(Default)]
+struct Ssh {
+    tunnel: Option<(SshTarget, Tunnel)>,
+    failure: Option<TunnelError>,
+    /// Who announced itself, and how long that was listened for.
+    heard: Vec<discover::Beacon>,
+    listened: Duration,
 }
 
 pub fn run(context: &Context, args: &ProbeArgs, before: &RunArgs) -> CommandResult {
     let limit = link::timeout(Some(&args.timeout), 3_000)?;
-    let candidates = candidates(context, args, before);
     let begun = Instant::now();
-    let targets = context.block_on(async {
-        Ok::<_, Failure>(
-            join_all(candidates.into_iter().map(|candidate| probe(candidate, limit))).await,
-        )
+    let (ssh, targets) = context.block_on(async {
+        let mut ssh = go_through_ssh(context, args, limit).await;
+        let candidates = candidates(context, args, before, &ssh);
+        let probes = candidates.into_iter().map(|candidate| probe(candidate, limit));
+        let targets = join_all(probes).await;
+        if let Some((_, tunnel)) = &mut ssh.tunnel {
+            tunnel.close().await;
+        }
+        Ok::<_, Failure>((ssh, targets))
     })?;
-    let reached = |target: &&Probed| target.connect.ok;
-    let primary = targets
-        .iter()
-        .filter(reached)
-        .max_by_key(|target| (target.active, target.connect.rpc_ok))
-        .map(|target| target.id);
+    // What was asked for comes before what is configured.
+    let ranks = ["explicit", "sshTunnel", "configRemote", "localLoopback"];
+    let reached = |id: &&&str| targets.iter().any(|target| target.id == **id && target.connect.ok);
+    let primary = ranks.iter().find(reached).copied();
     let report = Report {
         ok: primary.is_some(),
         degraded: targets.iter().any(|target| target.connect.ok && !target.connect.rpc_ok),
@@ -103,14 +124,14 @@ pub fn run(context: &Context, args: &ProbeArgs, before: &RunArgs) -> CommandResu
         duration_ms: millis(begun.elapsed()),
         timeout_ms: millis(limit),
         primary_target_id: primary,
-        warnings: warnings(&targets),
-        network: Network {
-            local_loopback_url: target::local_url(&context.config().env, &context.config().config),
-            local_tailnet_url: None,
-            tailnet_ipv4: None,
-        },
-        // Nothing is searched: the budget says so.
-        discovery: json!({ "timeoutMs": 0, "count": 0, "beacons": [] }),
+        warnings: warnings(&targets, ssh.failure.as_ref()),
+        network: network(context),
+        // Without --ssh-auto nothing is searched: the budget says so.
+        discovery: json!({
+            "timeoutMs": millis(ssh.listened),
+            "count": ssh.heard.len(),
+            "beacons": ssh.heard,
+        }),
         targets,
     };
     let code = u8::from(!report.ok);
@@ -118,40 +139,103 @@ pub fn run(context: &Context, args: &ProbeArgs, before: &RunArgs) -> CommandResu
     Ok(outcome.with_code(code))
 }
 
-fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs) -> Vec<Candidate> {
+fn network(context: &Context) -> Network {
+    let snapshot = context.config();
+    let (env, config) = (&*snapshot.env, &snapshot.config);
+    let tailnet = gate::tailnet_address().map(|address| address.to_string());
+    Network {
+        local_loopback_url: target::local_url(env, config),
+        local_tailnet_url: tailnet
+            .as_ref()
+            .map(|address| format!("ws://{address}:{}", target::port(env, config))),
+        tailnet_ipv4: tailnet,
+    }
+}
+
+/// Opens the way that the command line, else the configuration, names.
+async fn go_through_ssh(context: &Context, args: &ProbeArgs, limit: Duration) -> Ssh {
+    let snapshot = context.config();
+    let (env, config) = (&*snapshot.env, &snapshot.config);
+    let remote = |key: &str| config.gateway.remote.get(key).and_then(Value::as_str);
+    let given =
+        |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    let mut ssh = Ssh::default();
+    let mut wanted = given(args.ssh.as_deref()).or_else(|| given(remote("sshTarget")));
+    if wanted.is_none() && args.ssh_auto {
+        ssh.listened = limit.min(LISTEN);
+        // Without a network nobody is heard.
+        ssh.heard = discover::look(ssh.listened).await.unwrap_or_default();
+        wanted = ssh.heard.first().map(|beacon| {
+            let host = beacon.tailnet_dns.as_deref().or(beacon.lan_host.as_deref());
+            let host = host.unwrap_or(&beacon.host);
+            format!("{host}:{}", beacon.ssh_port.unwrap_or(22))
+        });
+    }
+    let Some(wanted) = wanted else { return ssh };
+    let identity = given(args.ssh_identity.as_deref()).or_else(|| given(remote("sshIdentity")));
+    let opened = async {
+        let target = SshTarget::parse(&wanted)?;
+        let port = target::port(env, config);
+        let tunnel = Tunnel::open(&target, identity.as_deref(), port, limit).await?;
+        Ok((target, tunnel))
+    };
+    match opened.await {
+        Ok(tunnel) => ssh.tunnel = Some(tunnel),
+        Err(err) => ssh.failure = Some(err),
+    }
+    ssh
+}
+
+fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs, ssh: &Ssh) -> Vec<Candidate> {
     let snapshot = context.config();
     let (env, config) = (&*snapshot.env, &snapshot.config);
     let token = args.token.as_deref().or(before.token.as_deref());
     let password = args.password.as_deref().or(before.password.as_deref());
     let chosen = Target::resolve(args.url.as_deref(), env, config, &context.paths);
+    let remote = |key: &str| config.gateway.remote.get(key).and_then(Value::as_str).map(str::trim);
+    let elsewhere = |url: &str| Target {
+        url: url.to_owned(),
+        source: Source::Remote,
+        bind: None,
+        fingerprint: remote("tlsFingerprint").map(str::to_owned),
+        ..chosen.clone()
+    };
+    let remote_url = remote("url").filter(|url| !url.is_empty());
     let mut candidates = Vec::new();
+    if let Some((target, tunnel)) = &ssh.tunnel {
+        let tls = remote_url.is_some_and(|url| url.starts_with("wss:"));
+        let scheme = if tls { "wss" } else { "ws" };
+        let url = format!("{scheme}://127.0.0.1:{}", tunnel.local_port);
+        candidates.push(Candidate {
+            id: "sshTunnel",
+            active: true,
+            tunnel: Some(json!({
+                "kind": "ssh",
+                "target": target.to_string(),
+                "localPort": tunnel.local_port,
+                "remotePort": target::port(env, config),
+                "pid": tunnel.pid(),
+            })),
+            link: Link::to(context, elsewhere(&url), token, password),
+            url,
+        });
+    }
     if chosen.is_override() {
         candidates.push(Candidate {
             id: "explicit",
             active: true,
             url: embedded::shown_url(&chosen.url),
+            tunnel: None,
             link: Link::open(context, args.url.as_deref(), token, password),
         });
     }
-    let remote = config.gateway.remote.get("url").and_then(Value::as_str).map(str::trim);
-    if let Some(url) = remote.filter(|url| !url.is_empty()) {
-        let target = Target {
-            url: url.to_owned(),
-            source: Source::Remote,
-            bind: None,
-            fingerprint: config
-                .gateway
-                .remote
-                .get("tlsFingerprint")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
-            ..chosen.clone()
-        };
+    if let Some(url) = remote_url {
         candidates.push(Candidate {
             id: "configRemote",
             active: chosen.source == Source::Remote,
             url: embedded::shown_url(url),
-            link: Link::to(context, target, token, password),
+            tunnel: None,
+            link: Link::to(context, elsewhere(url), token, password),
         });
     }
     let url = target::local_url(env, config);
@@ -166,19 +250,20 @@ fn candidates(context: &Context, args: &ProbeArgs, before: &RunArgs) -> Vec<Cand
         id: "localLoopback",
         active: matches!(chosen.source, Source::Loopback | Source::LoopbackForLackOfRemote),
         url,
+        tunnel: None,
         link: Link::to(context, local, token, password),
     });
     candidates
 }
 
 async fn probe(candidate: Candidate, limit: Duration) -> Probed {
-    let Candidate { id, active, url, link } = candidate;
+    let Candidate { id, active, url, tunnel, link } = candidate;
     let mut probed = Probed {
         id,
         kind: id,
         url,
         active,
-        tunnel: None,
+        tunnel,
         connect: Connect::default(),
         own: None,
         config: None,
@@ -268,14 +353,28 @@ fn config_summary(answer: &Value) -> Value {
     })
 }
 
-fn warnings(targets: &[Probed]) -> Vec<Warning> {
-    let reached = targets.iter().filter(|target| target.connect.ok).count();
-    let several = (reached > 1).then(|| Warning {
-        code: "multiple_gateways",
-        message: "Several gateways answer; make sure that commands go to the one you mean."
-            .to_owned(),
-    });
-    several.into_iter().collect()
+fn warnings(targets: &[Probed], ssh: Option<&TunnelError>) -> Vec<Warning> {
+    let ids = |which: fn(&Connect) -> bool| -> Vec<&'static str> {
+        targets.iter().filter(|target| which(&target.connect)).map(|target| target.id).collect()
+    };
+    let mut warnings = Vec::new();
+    let mut warn = |code, message: String, target_ids| {
+        warnings.push(Warning { code, message, target_ids });
+    };
+    if let Some(err) = ssh {
+        warn("ssh_tunnel_failed", format!("SSH tunnel failed: {err}"), None);
+    }
+    let reached = ids(|connect| connect.ok);
+    if reached.len() > 1 {
+        let message = "Several gateways answer; make sure that commands go to the one you mean.";
+        warn("multiple_gateways", message.to_owned(), Some(reached));
+    }
+    let limited = ids(|connect| connect.scope_limited);
+    if !limited.is_empty() {
+        let message = "The gateway lets these credentials in, but not read (operator.read is missing): pair this device, or use others.";
+        warn("probe_scope_limited", message.to_owned(), Some(limited));
+    }
+    warnings
 }
 
 fn render(report: &Report) -> String {
@@ -291,6 +390,9 @@ fn render(report: &Report) -> String {
     for target in &report.targets {
         page.line(format!("{} {}", label(target), target.url));
         page.line(format!("  {}", connect_line(&target.connect)));
+        if let Some(through) = target.tunnel.as_ref().and_then(|tunnel| tunnel["target"].as_str()) {
+            page.line(format!("  ssh: {through}"));
+        }
         if let Some(own) = &target.own {
             let text = |key: &str| own[key].as_str().unwrap_or("unknown").to_owned();
             page.line(format!(
@@ -308,6 +410,7 @@ fn render(report: &Report) -> String {
 fn label(target: &Probed) -> &'static str {
     match (target.id, target.active) {
         ("explicit", _) => "URL (explicit)",
+        ("sshTunnel", _) => "Remote over SSH",
         ("configRemote", true) => "Remote (configured)",
         ("configRemote", false) => "Remote (configured, inactive)",
         _ => "Local loopback",

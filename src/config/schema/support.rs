@@ -199,8 +199,6 @@ const SUPPORT: &[(&str, Support)] = &[
     ("gateway.http.endpoints.responses.files.pdf.maxPixels", Inert),
     ("gateway.nodes.browser", Inert),
     ("gateway.push", Inert),
-    ("gateway.remote.sshIdentity", Inert),
-    ("gateway.remote.sshTarget", Inert),
     ("gateway.remote.transport", Inert),
     ("gateway.webchat", Inert),
     ("hooks", Native),

@@ -104,6 +104,9 @@ pub fn clear(
     };
     same_environment(&ticket.request["systemRunBinding"], given.get("env"), run)?;
     // What runs is what was shown, whatever the caller says now.
+    if let Some(env) = next.get_mut("env") {
+        *env = environment(env).into_iter().collect::<Value>();
+    }
     next.insert("command".into(), plan["argv"].clone());
     next.insert("rawCommand".into(), plan["commandText"].clone());
     for key in ["cwd", "agentId", "sessionKey"] {
@@ -346,6 +349,8 @@ mod tests {
         assert!(run(&desk, &who, false, &claim).is_err());
         assert_eq!(run(&desk, &who, true, &claim).unwrap().uses.as_deref(), Some("r1"));
         let mut other = claim;
+        other["env"]["A=B"] = "what nobody was asked about".into();
+        assert_eq!(run(&desk, &who, true, &other).unwrap().params["env"], env);
         other["env"] = json!({"LANG": "de"});
         let refusal = run(&desk, &who, true, &other).unwrap_err();
         assert_eq!(refusal.details["code"], "APPROVAL_ENV_MISMATCH");

@@ -9,6 +9,7 @@ mod kept;
 mod nodes;
 mod onboard;
 mod reference;
+mod tunnel;
 mod upkeep;
 mod words;
 

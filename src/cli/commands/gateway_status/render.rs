@@ -200,7 +200,10 @@ fn troubles(page: &mut Outcome, report: &Report, around: &Surroundings) {
         page.warn(format!("Logs: {}", journal(report)));
         page.say("");
     }
-    if !answers && report.port.status == "busy" {
+    // A service that serves why it is blocked has its own port.
+    let own = service.runtime.pid;
+    let is_own = report.port.listeners.iter().any(|one| own.is_some() && one.pid == own);
+    if !answers && !is_own && report.port.status == "busy" {
         page.warn(busy(&report.port));
         page.say("");
     }
