@@ -142,14 +142,11 @@ pub fn run(context: &Context, args: &ProbeArgs, before: &RunArgs) -> CommandResu
 fn network(context: &Context) -> Network {
     let snapshot = context.config();
     let (env, config) = (&*snapshot.env, &snapshot.config);
-    let tailnet = gate::tailnet_address().map(|address| address.to_string());
-    Network {
-        local_loopback_url: target::local_url(env, config),
-        local_tailnet_url: tailnet
-            .as_ref()
-            .map(|address| format!("ws://{address}:{}", target::port(env, config))),
-        tailnet_ipv4: tailnet,
-    }
+    let local_loopback_url = target::local_url(env, config);
+    let scheme = local_loopback_url.split(':').next().unwrap_or_default();
+    let tailnet_ipv4 = gate::tailnet_address().map(|address| address.to_string());
+    let url = |address: &String| format!("{scheme}://{address}:{}", target::port(env, config));
+    Network { local_tailnet_url: tailnet_ipv4.as_ref().map(url), tailnet_ipv4, local_loopback_url }
 }
 
 /// Opens the way that the command line, else the configuration, names.

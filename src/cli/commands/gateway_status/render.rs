@@ -157,7 +157,8 @@ fn runtime(page: &mut Outcome, report: &Report) {
     if rpc.ok {
         page.say("RPC probe: ok");
     } else {
-        if report.service.runtime.status == RunState::Running {
+        let said = report.service.details.status_text.as_deref().unwrap_or_default();
+        if report.service.runtime.status == RunState::Running && !said.starts_with("blocked") {
             page.say("Warm-up: launch agents can take a few seconds. Try again shortly.");
         }
         page.say("RPC probe: failed");
