@@ -30,6 +30,8 @@ pub mod workspace;
 
 pub use commands::is_command;
 pub use invoke::ToolCall;
+pub(crate) use turn::time_zone;
+
 pub use run::{EventSink, RunBody, RunEvent, RunOutcome, RunRequest, RunStatus};
 pub use runtime::{
     AbortTarget, ActiveRun, Agents, AgentsDeps, DRAINING_TEXT, RunHandle, RunRefused,

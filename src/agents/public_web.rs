@@ -47,6 +47,21 @@ impl PublicWeb {
         Err(format!("more than {redirects} redirects"))
     }
 
+    /// Sends JSON, with a bearer token if there is one; any answer but success
+    /// is an error.
+    pub async fn post(
+        &self,
+        url: &str,
+        body: &serde_json::Value,
+        token: Option<&str>,
+    ) -> Result<(), String> {
+        let request = self.client()?.post(checked(url, &[])?).json(body);
+        let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        let answer = request.send().await.map_err(|err| innermost(&err))?;
+        let status = answer.status();
+        if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
+    }
+
     fn client(&self) -> Result<&reqwest::Client, String> {
         if let Some(client) = self.client.get() {
             return Ok(client);

@@ -1,5 +1,6 @@
 //! What the method families keep between calls, besides what has its own owner.
 
+use crate::agents::public_web::PublicWeb;
 use crate::config::Config;
 use crate::gateway::approvals::Desk;
 use crate::gateway::cron::Cron;
@@ -21,6 +22,8 @@ pub struct Services {
     pub heartbeats: Heartbeats,
     pub cron: Cron,
     pub restart: Restart,
+    /// For webhooks.
+    pub web: PublicWeb,
 }
 
 impl Services {
@@ -34,6 +37,7 @@ impl Services {
             heartbeats: Heartbeats::default(),
             cron: Cron::new(config, paths),
             restart: Restart::default(),
+            web: PublicWeb::default(),
         }
     }
 }

@@ -115,6 +115,8 @@ pub struct JobState {
     pub last_delivered: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_delivery_status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure_alert_at_ms: Option<u64>,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }

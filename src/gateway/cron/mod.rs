@@ -5,6 +5,7 @@
 
 pub mod expr;
 pub mod job;
+pub mod report;
 pub mod runner;
 pub mod schedule;
 pub mod store;
@@ -25,8 +26,12 @@ use crate::profile::paths::{Paths, expand};
 /// Pauses after failed runs, by number of failures in a row.
 const BACKOFF_MS: [u64; 5] = [30_000, 60_000, 300_000, 900_000, 3_600_000];
 
-/// Failures in a row after which a one-time job is given up.
-const ONE_TIME_TRIES: u64 = 3;
+/// How often a one-time job that failed for a passing reason is tried again.
+const ONE_TIME_RETRIES: u64 = 3;
+
+/// Missed jobs that run at once after a start; the others follow one by one.
+const MISSED_AT_ONCE: u64 = 5;
+const MISSED_PAUSE_MS: u64 = 5_000;
 
 /// Why a cron operation failed. Texts are those that clients show.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,55 @@ struct Book {
     jobs: Vec<Job>,
     /// Counts manual runs, for their ids.
     manual: u64,
+}
+
+/// What became of a job after a run.
+#[derive(Debug, Default, PartialEq)]
+pub struct Finished {
+    pub next: Option<u64>,
+    /// Whether it is on the list no more.
+    pub gone: bool,
+    /// The job as it was left.
+    pub job: Option<Job>,
+    /// How often in a row it failed, if someone is to be told.
+    pub alert: Option<u64>,
+}
+
+/// `cron.retry`: when a one-time job that failed runs again.
+struct Retry<'c> {
+    times: u64,
+    pauses: Vec<u64>,
+    /// Kinds of reasons that pass; `None` for all of them.
+    on: Option<&'c Vec<Value>>,
+}
+
+impl<'c> Retry<'c> {
+    fn of(cron: &'c Map<String, Value>) -> Self {
+        let section = cron.get("retry").unwrap_or(&Value::Null);
+        let list = |key: &str| section[key].as_array().filter(|list| !list.is_empty());
+        let pauses = list("backoffMs").map(|list| list.iter().filter_map(Value::as_u64).collect());
+        Self {
+            times: section["maxAttempts"].as_u64().unwrap_or(ONE_TIME_RETRIES),
+            pauses: pauses.unwrap_or_else(|| BACKOFF_MS[..3].to_vec()),
+            on: list("retryOn"),
+        }
+    }
+
+    /// Whether the reason of a failure may be gone the next time.
+    fn is_passing(&self, error: &str) -> bool {
+        const KINDS: [(&str, &[&str]); 5] = [
+            ("rate_limit", &["rate limit", "rate_limit", "too many requests", "429", "exhausted"]),
+            ("overloaded", &["529", "overloaded", "high demand", "capacity exceeded"]),
+            ("network", &["network", "connection", "connect", "fetch failed", "socket"]),
+            ("timeout", &["timeout", "timed out"]),
+            ("server_error", &["500", "501", "502", "503", "504"]),
+        ];
+        let error = error.to_lowercase();
+        KINDS.iter().any(|(kind, words)| {
+            self.on.is_none_or(|on| on.iter().any(|it| it == kind))
+                && words.iter().any(|word| error.contains(word))
+        })
+    }
 }
 
 /// How a run ended, as far as the job's state is concerned.
@@ -210,17 +264,19 @@ impl Cron {
         Ok(due)
     }
 
-    /// Notes how a run ended. Returns the job's next run and whether the job is
-    /// gone now.
+    /// Notes how a run ended, by the rules of `config` (its `cron` section).
     pub fn finish(
         &self,
         id: &str,
         ran: &Ran,
         started: u64,
         now: u64,
-    ) -> Result<(Option<u64>, bool), CronError> {
+        config: &Map<String, Value>,
+    ) -> Result<Finished, CronError> {
         let mut book = self.open()?;
-        let Ok(index) = position(&book, id) else { return Ok((None, true)) };
+        let Ok(index) = position(&book, id) else {
+            return Ok(Finished { gone: true, ..Finished::default() });
+        };
         let job = &mut book.jobs[index];
         let failed = ran.status == "error";
         let errors = if failed { job.state.consecutive_errors.unwrap_or(0) + 1 } else { 0 };
@@ -234,45 +290,67 @@ impl Cron {
         state.consecutive_errors = Some(errors);
         state.last_delivered = ran.delivered;
         state.last_delivery_status = Some(ran.delivery_status.into());
-        let one_time = matches!(job.schedule, Schedule::At { .. });
-        let pause = (errors > 0).then(|| {
-            let step = usize::try_from(errors - 1).unwrap_or(usize::MAX).min(BACKOFF_MS.len() - 1);
-            now + BACKOFF_MS[step]
+        if !failed {
+            job.state.last_failure_alert_at_ms = None;
+        }
+        let alert = report::alert_rule(config, job).filter(|(after, quiet)| {
+            let last = job.state.last_failure_alert_at_ms;
+            failed && errors >= *after && last.is_none_or(|at| now.saturating_sub(at) >= *quiet)
         });
+        if alert.is_some() {
+            job.state.last_failure_alert_at_ms = Some(now);
+        }
+        let one_time = matches!(job.schedule, Schedule::At { .. });
+        let retry = Retry::of(config);
+        let step = |steps: &[u64]| {
+            let at = usize::try_from(errors.saturating_sub(1)).unwrap_or(usize::MAX);
+            now + steps.get(at).or(steps.last()).copied().unwrap_or(0)
+        };
+        let pause = (errors > 0).then(|| step(&BACKOFF_MS));
         let mut gone = false;
         if one_time && !failed {
             gone = job.delete_after_run == Some(true);
             job.enabled = false;
             job.state.next_run_at_ms = None;
         } else if one_time {
-            job.enabled = errors < ONE_TIME_TRIES;
-            job.state.next_run_at_ms = pause.filter(|_| errors < ONE_TIME_TRIES);
+            let passing = retry.is_passing(ran.error.as_deref().unwrap_or_default());
+            job.enabled = passing && errors <= retry.times;
+            job.state.next_run_at_ms = job.enabled.then(|| step(&retry.pauses));
         } else if job.enabled {
             let next = job.schedule.next_after(&job.id, now)?;
             job.state.next_run_at_ms = next.map(|next| next.max(pause.unwrap_or(0)));
         }
         let next = job.state.next_run_at_ms;
+        let told = job.clone();
         if gone {
             book.jobs.remove(index);
         }
         self.save(&mut book)?;
-        Ok((next, gone))
+        Ok(Finished { next, gone, job: Some(told), alert: alert.map(|_| errors) })
     }
 
     /// After a start: runs that were interrupted are over, and what was missed
-    /// waits for its next turn, single runs excepted, which are made up for.
+    /// meanwhile is made up for, once.
     pub fn recover(&self, now: u64) -> Result<(), CronError> {
         let mut book = self.open()?;
         let mut changed = false;
+        let mut missed = 0;
         for job in &mut book.jobs {
-            changed |= job.state.running_at_ms.take().is_some();
-            let missed = job.state.next_run_at_ms.is_none_or(|at| at <= now);
-            if !job.enabled || !missed {
+            let interrupted = job.state.running_at_ms.take().is_some();
+            changed |= interrupted;
+            let due = job.state.next_run_at_ms;
+            if !job.enabled || due.is_some_and(|at| at > now) {
                 continue;
             }
             let next = match &job.schedule {
                 Schedule::At { .. } if job.state.last_run_at_ms.is_none() => Some(now),
-                Schedule::At { .. } => continue,
+                Schedule::At { .. } if due.is_none() => continue,
+                Schedule::At { .. } => Some(now),
+                // What broke off is not begun again at once: it may be why.
+                _ if due.is_some() && !interrupted => {
+                    missed += 1;
+                    Some(now + MISSED_PAUSE_MS * u64::saturating_sub(missed, MISSED_AT_ONCE))
+                }
                 schedule => schedule.next_after(&job.id, now).unwrap_or(None),
             };
             changed |= job.state.next_run_at_ms != next;
@@ -508,14 +586,69 @@ mod tests {
         let mut params = hourly();
         params["schedule"]["everyMs"] = 1000.into();
         let job = cron.add(&params, NOW).unwrap();
-        let failed = Ran { status: "error", delivery_status: "unknown", ..Ran::default() };
-        let (next, _) = cron.finish(&job.id, &failed, NOW, NOW).unwrap();
-        assert_eq!(next, Some(NOW + 30_000));
-        let (next, _) = cron.finish(&job.id, &failed, NOW, NOW).unwrap();
-        assert_eq!(next, Some(NOW + 60_000));
-        let ok = Ran { status: "ok", delivery_status: "unknown", ..Ran::default() };
-        let (next, _) = cron.finish(&job.id, &ok, NOW, NOW).unwrap();
-        assert_eq!(next, Some(NOW + 1000));
+        let finish = |ran: &Ran| cron.finish(&job.id, ran, NOW, NOW, &Map::new()).unwrap().next;
+        assert_eq!(finish(&failed("401 no")), Some(NOW + 30_000));
+        assert_eq!(finish(&failed("401 no")), Some(NOW + 60_000));
+        assert_eq!(finish(&OK), Some(NOW + 1000));
+    }
+
+    const OK: Ran =
+        Ran { status: "ok", error: None, delivered: None, delivery_status: "not-requested" };
+
+    fn failed(error: &str) -> Ran {
+        Ran { status: "error", error: Some(error.into()), ..OK }
+    }
+
+    #[test]
+    fn a_one_time_job_is_tried_again_where_that_may_help() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        let at = json!({"kind": "at", "at": "2099-01-01T00:00:00Z"});
+        let add = || {
+            let mut params = hourly();
+            params["schedule"] = at.clone();
+            cron.add(&params, NOW).unwrap().id
+        };
+        let retry = json!({"retry": {"maxAttempts": 2, "backoffMs": [7], "retryOn": ["timeout"]}});
+        let config = as_map(retry);
+        let id = add();
+        let mut finish = |id: &str, error: &str, config: &Map<String, Value>| {
+            cron.finish(id, &failed(error), NOW, NOW, config).unwrap().next
+        };
+        assert_eq!(finish(&id, "the run timed out", &config), Some(NOW + 7));
+        assert_eq!(finish(&id, "the run timed out", &config), Some(NOW + 7));
+        assert_eq!(finish(&id, "the run timed out", &config), None);
+        assert_eq!(finish(&add(), "HTTP 503: busy", &config), None, "not one of the reasons");
+        assert_eq!(finish(&add(), "HTTP 503: busy", &Map::new()), Some(NOW + 30_000));
+        assert_eq!(finish(&add(), "401 no such key", &Map::new()), None, "it would fail again");
+        assert!(cron.jobs().unwrap().iter().any(|job| !job.enabled));
+    }
+
+    #[test]
+    fn failures_in_a_row_are_told_once_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        let mut params = hourly();
+        params["failureAlert"] = json!({"after": 2, "cooldownMs": 1000});
+        let id = cron.add(&params, NOW).unwrap().id;
+        let finish = |ran: &Ran, at: u64| cron.finish(&id, ran, at, at, &Map::new()).unwrap().alert;
+        let no = failed("no");
+        assert_eq!([finish(&no, NOW), finish(&no, NOW + 1), finish(&no, NOW + 2)], [None, Some(2), None]);
+        assert_eq!(finish(&no, NOW + 1001), Some(4));
+        assert_eq!((finish(&OK, NOW + 1002), finish(&no, NOW + 1003)), (None, None));
+    }
+
+    #[test]
+    fn what_was_missed_is_made_up_for_once_and_what_broke_off_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        let ids: Vec<String> = (0..8).map(|_| cron.add(&hourly(), NOW).unwrap().id).collect();
+        let later = NOW + 5 * 3_600_000 + 1;
+        cron.claim(&ids[0], true, NOW).unwrap().unwrap();
+        cron.recover(later).unwrap();
+        let next: Vec<u64> =
+            cron.jobs().unwrap().iter().map(|job| job.state.next_run_at_ms.unwrap() - later).collect();
+        assert_eq!(next, [3_600_000 - 1, 0, 0, 0, 0, 0, 5000, 10_000]);
     }
 
     #[test]
@@ -530,8 +663,8 @@ mod tests {
         let due = cron.claim_due(later).unwrap();
         assert_eq!(due.len(), 1);
         assert_eq!(cron.claim(&job.id, true, later).unwrap().unwrap_err(), "already-running");
-        let ok = Ran { status: "ok", delivery_status: "unknown", ..Ran::default() };
-        assert_eq!(cron.finish(&job.id, &ok, later, later).unwrap(), (None, true));
+        let end = cron.finish(&job.id, &OK, later, later, &Map::new()).unwrap();
+        assert_eq!((end.next, end.gone), (None, true));
         assert_eq!(cron.jobs().unwrap(), []);
     }
 

@@ -9,17 +9,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agents::run::{Lane, Origin};
 use crate::agents::sessions::ResetReason;
-use crate::agents::{RunOutcome, RunRequest, RunStatus};
+use crate::agents::{RunOutcome, RunRequest, RunStatus, time_zone};
 use crate::base::id::{SessionKey, uuid};
 use crate::gateway::State;
 use crate::gateway::cron::job::{Job, Payload};
-use crate::gateway::cron::{Ran, store};
+use crate::gateway::cron::{Finished, Ran, report, store};
+use crate::gateway::heartbeat::REMINDER;
 use crate::gateway::noted;
 use crate::gateway::routing::outbound;
 use crate::protocol::events::Event;
 
 /// Longest sleep between looks at the jobs' file.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How long a turn may take that says nothing about it.
+const LONGEST_TURN: Duration = Duration::from_secs(60 * 60);
 /// Pause after the file could not be read.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
@@ -141,15 +144,16 @@ pub async fn run_job(state: &Arc<State>, job: Job) {
     let noting = Arc::clone(state);
     let (id, result) = (job.id.clone(), ran.clone());
     let noted = tokio::task::spawn_blocking(move || {
-        noting.services.cron.finish(&id, &result, started, ended)
+        let config = noting.config.load();
+        noting.services.cron.finish(&id, &result, started, ended, &config.config.cron)
     });
-    let (next, gone) = match noted.await {
+    let end = match noted.await {
         Ok(Ok(noted)) => noted,
         Ok(Err(err)) => {
             tracing::warn!(job = job.id, %err, "result of a cron job not kept");
-            (None, false)
+            Finished::default()
         }
-        Err(_) => (None, false),
+        Err(_) => Finished::default(),
     };
     let mut event = Map::new();
     event.insert("status".into(), ran.status.into());
@@ -163,7 +167,7 @@ pub async fn run_job(state: &Arc<State>, job: Job) {
     event.insert("deliveryStatus".into(), ran.delivery_status.into());
     event.insert("runAtMs".into(), started.into());
     event.insert("durationMs".into(), ended.saturating_sub(started).into());
-    if let Some(next) = next {
+    if let Some(next) = end.next {
         event.insert("nextRunAtMs".into(), next.into());
     }
     let mut entry = Map::new();
@@ -177,8 +181,13 @@ pub async fn run_job(state: &Arc<State>, job: Job) {
     if let Ok(Err(err)) = logged.await {
         tracing::warn!(job = job.id, %err, "cron run log not written");
     }
-    broadcast(state, &job.id, "finished", event);
-    if gone {
+    let whole = with_action(&job.id, "finished", event);
+    state.bus.broadcast(Event::Cron, &whole);
+    let told = end.job.as_ref().unwrap_or(&job);
+    let config = state.config.load();
+    let notices = report::notices(&config.config.cron, told, &Value::Object(whole), end.alert);
+    report::tell(state, &agent_of(state, told), told, notices);
+    if end.gone {
         broadcast(state, &job.id, "removed", Map::new());
     }
 }
@@ -190,11 +199,19 @@ pub fn broadcast<K: Into<String>>(
     action: &str,
     rest: impl IntoIterator<Item = (K, Value)>,
 ) {
+    state.bus.broadcast(Event::Cron, &with_action(job_id, action, rest));
+}
+
+fn with_action<K: Into<String>>(
+    job_id: &str,
+    action: &str,
+    rest: impl IntoIterator<Item = (K, Value)>,
+) -> Map<String, Value> {
     let mut payload = Map::new();
     payload.insert("jobId".into(), job_id.into());
     payload.insert("action".into(), action.into());
     payload.extend(rest.into_iter().map(|(key, value)| (key.into(), value)));
-    state.bus.broadcast(Event::Cron, &payload);
+    payload
 }
 
 fn agent_of(state: &State, job: &Job) -> String {
@@ -206,13 +223,15 @@ fn agent_of(state: &State, job: &Job) -> String {
 
 /// A notice for the main session, read now or at the next heartbeat.
 fn notice(state: &State, job: &Job, text: &str) -> (Ran, Map<String, Value>) {
-    let key = match &job.session_key {
-        Some(key) => state.agents.sessions().canonical(key),
-        None => SessionKey::main(&agent_of(state, job), "main"),
-    };
+    let agent = agent_of(state, job);
+    let sessions = state.agents.sessions();
+    let key = job.session_key.as_ref().map(|key| sessions.canonical(key));
+    // A reminder of one agent is none of another's business.
+    let own = key.filter(|key| sessions.agent_of(key) == agent);
+    let key = own.unwrap_or_else(|| sessions.canonical(&format!("agent:{agent}:main")));
     state.agents.system_event(&key, text);
     if job.wake_mode == "now" {
-        state.services.heartbeats.request("cron");
+        state.services.heartbeats.request(&agent, REMINDER);
     }
     let ran = Ran { status: "ok", delivery_status: "not-requested", ..Ran::default() };
     let mut details = Map::new();
@@ -252,7 +271,7 @@ async fn turn(state: &Arc<State>, job: &Job) -> (Ran, Map<String, Value>) {
     };
     let now = i64::try_from(state.clock.now_ms()).unwrap_or(i64::MAX);
     let at = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
-    let at = at.to_zoned(jiff::tz::TimeZone::system());
+    let at = at.to_zoned(time_zone(&state.config.load().config));
     let request = RunRequest {
         run_id: uuid(),
         agent: Some(agent),
@@ -266,7 +285,10 @@ async fn turn(state: &Arc<State>, job: &Job) -> (Ran, Map<String, Value>) {
         model: model.clone(),
         fallbacks: fallbacks.clone(),
         thinking: thinking.clone(),
-        timeout: timeout_seconds.filter(|s| *s > 0).map(Duration::from_secs),
+        timeout: match timeout_seconds {
+            Some(0) => None,
+            seconds => Some(seconds.map_or(LONGEST_TURN, Duration::from_secs)),
+        },
         tools_allow: tools_allow.clone(),
         lane: Lane::Cron,
         origin: Origin { surface: Some("cron".into()), ..Origin::default() },
@@ -308,7 +330,8 @@ async fn announce(state: &State, job: &Job, outcome: &RunOutcome, ran: &mut Ran)
     if delivery["mode"] != "announce" || outcome.silent || outcome.text.trim().is_empty() {
         return;
     }
-    let main = SessionKey::main(&agent_of(state, job), "main");
+    let main = format!("agent:{}:main", agent_of(state, job));
+    let main = state.agents.sessions().canonical(&main);
     let (channel, to) = (text("channel"), text("to"));
     let place = outbound::target(state, &main, channel, text("accountId"), to).await;
     let result = match place {

@@ -7,6 +7,7 @@ mod hours;
 pub mod plan;
 mod runner;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,14 +15,15 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use plan::Plan;
-pub use runner::{beats, start};
+pub use runner::{REMINDER, beats, start};
 
 /// Switch, last result and the bell of the heartbeat task.
 #[derive(Debug)]
 pub struct Heartbeats {
     enabled: AtomicBool,
     last: Mutex<Value>,
-    asked: Mutex<Option<&'static str>>,
+    /// Agents that are to look now, and why.
+    asked: Mutex<BTreeMap<String, &'static str>>,
     bell: Notify,
 }
 
@@ -37,10 +39,12 @@ impl Default for Heartbeats {
 }
 
 impl Heartbeats {
-    /// Asks for a beat now. With heartbeats switched off nothing happens.
-    pub fn request(&self, reason: &'static str) {
+    /// Asks for a beat of an agent now. With heartbeats switched off nothing
+    /// happens.
+    pub fn request(&self, agent: &str, reason: &'static str) {
         if self.is_enabled() {
-            *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.insert(agent.to_lowercase(), reason);
             self.bell.notify_one();
         }
     }
@@ -64,8 +68,8 @@ impl Heartbeats {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = result;
     }
 
-    fn take_request(&self) -> Option<&'static str> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take_requests(&self) -> BTreeMap<String, &'static str> {
+        std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -78,10 +82,11 @@ mod tests {
         let heartbeats = Heartbeats::default();
         assert_eq!(heartbeats.last(), Value::Null);
         heartbeats.set_enabled(false);
-        heartbeats.request("wake");
-        assert_eq!(heartbeats.take_request(), None);
+        heartbeats.request("main", "wake");
+        assert!(heartbeats.take_requests().is_empty());
         heartbeats.set_enabled(true);
-        heartbeats.request("wake");
-        assert_eq!(heartbeats.take_request(), Some("wake"));
+        heartbeats.request("Main", "wake");
+        assert_eq!(heartbeats.take_requests(), BTreeMap::from([("main".to_owned(), "wake")]));
+        assert!(heartbeats.take_requests().is_empty());
     }
 }

@@ -23,6 +23,8 @@ pub struct Plan {
     /// Where on the target's channel, if not where the session was last used from.
     pub to: Option<String>,
     pub account: Option<String>,
+    /// The conversation of the beats, if not the main one.
+    pub session: Option<String>,
     pub model: Option<String>,
     hours: Option<Value>,
     user_timezone: Option<String>,
@@ -55,6 +57,7 @@ impl Plan {
             target: text("target").filter(|target| !target.is_empty()).unwrap_or("none").to_owned(),
             to: text("to").filter(|to| !to.is_empty()).map(str::to_owned),
             account: text("accountId").filter(|id| !id.is_empty()).map(str::to_owned),
+            session: text("session").map(str::to_owned),
             model: text("model").filter(|model| !model.is_empty()).map(str::to_owned),
             hours: find("activeHours").cloned(),
             user_timezone: config.agents.defaults.user_timezone.clone(),

@@ -1,6 +1,6 @@
 //! The task that beats.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::run::{Lane, Origin};
-use crate::agents::{RunRequest, RunStatus};
+use crate::agents::{RunRequest, RunStatus, time_zone};
 use crate::base::id::{SessionKey, uuid};
 use crate::gateway::State;
 use crate::gateway::heartbeat::Plan;
@@ -20,6 +20,10 @@ use crate::protocol::events::Event;
 
 /// Longest sleep: changes of the configuration are noticed at the latest then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Pause before a busy agent is asked again.
+const BUSY: Duration = Duration::from_secs(1);
+/// Why a beat comes that says a reminder.
+pub const REMINDER: &str = "cron";
 
 /// Starts the heartbeat task.
 pub fn start(state: &Arc<State>) {
@@ -30,6 +34,8 @@ pub fn start(state: &Arc<State>) {
 
 async fn run(state: Arc<State>, stop: CancellationToken) {
     let mut due: HashMap<String, u64> = HashMap::new();
+    // Beats that an agent was too busy for, and why they were wanted.
+    let mut busy: BTreeMap<String, Option<&'static str>> = BTreeMap::new();
     loop {
         let now = state.clock.now_ms();
         let plans = plans(&state);
@@ -40,24 +46,35 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
         let next = due.values().min().map_or(LONGEST_SLEEP, |at| {
             Duration::from_millis(at.saturating_sub(now)).min(LONGEST_SLEEP)
         });
+        let next = if busy.is_empty() { next } else { next.min(BUSY) };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(next) => {}
             () = state.services.heartbeats.bell.notified() => {}
         }
-        let asked = state.services.heartbeats.take_request();
+        let asked = state.services.heartbeats.take_requests();
         if !state.services.heartbeats.is_enabled() {
+            busy.clear();
             continue;
         }
         let now = state.clock.now_ms();
-        if let Some(reason) = asked {
-            let agent = state.config.load().config.agents.default_id().to_lowercase();
-            beat(&state, &agent, Some(reason)).await;
-        }
+        let waited = std::mem::take(&mut busy);
+        let mut wanted = waited.clone();
         for (agent, every) in plans {
             if due.get(&agent).is_some_and(|at| *at <= now) {
                 due.insert(agent.clone(), now + every);
-                beat(&state, &agent, None).await;
+                wanted.entry(agent).or_insert(None);
+            }
+        }
+        wanted.extend(asked.into_iter().map(|(agent, reason)| (agent, Some(reason))));
+        for (agent, reason) in wanted {
+            if is_busy(&state, &agent) {
+                if !waited.contains_key(&agent) {
+                    finish(&state, skipped(now, "requests-in-flight"));
+                }
+                busy.insert(agent, reason);
+            } else {
+                beat(&state, &agent, reason).await;
             }
         }
     }
@@ -80,20 +97,41 @@ fn plans(state: &State) -> Vec<(String, u64)> {
         .collect()
 }
 
+/// The conversation in which an agent's heart beats.
+fn session(state: &State, plan: &Plan, agent: &str) -> SessionKey {
+    let sessions = state.agents.sessions();
+    let own = plan.session.as_deref().map(str::to_lowercase).unwrap_or_default();
+    let prefix = format!("agent:{agent}:");
+    match own.as_str() {
+        "" | "main" | "global" => sessions.canonical(&format!("{prefix}main")),
+        key if key.starts_with(&prefix) => sessions.canonical(key),
+        key => sessions.canonical(&format!("{prefix}{key}")),
+    }
+}
+
+/// Whether a run is going on where the heart would beat.
+fn is_busy(state: &State, agent: &str) -> bool {
+    let key = session(state, &Plan::of(&state.config.load().config, agent), agent);
+    state.agents.active().iter().any(|run| run.session_key.as_ref() == Some(&key))
+}
+
 /// One beat: ask the agent, keep and tell the result.
 async fn beat(state: &Arc<State>, agent: &str, asked: Option<&'static str>) {
     let snapshot = state.config.load();
-    let plan = Plan::of(&snapshot.config, agent);
+    let mut plan = Plan::of(&snapshot.config, agent);
+    if asked == Some(REMINDER) {
+        // Whoever asked to be reminded is told, even if usual beats are silent.
+        if plan.target == "none" {
+            "last".clone_into(&mut plan.target);
+        }
+        REMIND.clone_into(&mut plan.prompt);
+    }
     let started = state.clock.now_ms();
     if !plan.is_awake(moment(started)) {
         finish(state, skipped(started, "quiet-hours"));
         return;
     }
-    let key = SessionKey::main(agent, "main");
-    if state.agents.active().iter().any(|run| run.session_key.as_ref() == Some(&key)) {
-        finish(state, skipped(started, "requests-in-flight"));
-        return;
-    }
+    let key = session(state, &plan, agent);
     let default = agent == snapshot.config.agents.default_id().to_lowercase();
     let workspace = workspace::dir(&snapshot.config, &state.paths, agent, default);
     let waiting = !state.agents.waiting_events(&key).is_empty();
@@ -106,7 +144,7 @@ async fn beat(state: &Arc<State>, agent: &str, asked: Option<&'static str>) {
         run_id: uuid(),
         agent: Some(agent.to_owned()),
         session_key: Some(key),
-        message: prompt(&plan, &workspace, started),
+        message: prompt(&plan, &workspace, started, time_zone(&snapshot.config)),
         model: plan.model.clone(),
         lane: Lane::Main,
         origin: Origin { surface: Some("heartbeat".into()), ..Origin::default() },
@@ -121,7 +159,7 @@ async fn beat(state: &Arc<State>, agent: &str, asked: Option<&'static str>) {
             let mut result = match outcome.status {
                 RunStatus::Ok => {
                     let result = answered(&plan, &outcome.text);
-                    deliver(state, &plan, &main, &outcome.text, result).await
+                    deliver(state, &plan, &main, remark(&outcome.text).1, result).await
                 }
                 _ => failed(outcome.error.as_deref().unwrap_or("the run did not finish")),
             };
@@ -175,12 +213,11 @@ async fn deliver(
 /// What the reply means.
 fn answered(plan: &Plan, text: &str) -> Map<String, Value> {
     let mut result = Map::new();
-    let text = text.trim();
-    let remark = text.replace("HEARTBEAT_OK", "");
+    let (has_token, text) = remark(text);
     let max = usize::try_from(plan.ack_max_chars).unwrap_or(usize::MAX);
-    if text.is_empty() {
+    if text.is_empty() && !has_token {
         result.insert("status".into(), "ok-empty".into());
-    } else if text.contains("HEARTBEAT_OK") && remark.trim().chars().count() <= max {
+    } else if has_token && text.chars().count() <= max {
         result.insert("status".into(), "ok-token".into());
     } else {
         let reason = if plan.target == "none" { "target-none" } else { "no-target" };
@@ -191,6 +228,35 @@ fn answered(plan: &Plan, text: &str) -> Map<String, Value> {
     }
     result
 }
+
+/// Whether a reply begins or ends with the token for "nothing", and what else
+/// it says. In the middle of a sentence it is a word like others.
+fn remark(text: &str) -> (bool, &str) {
+    const TOKEN: &str = "HEARTBEAT_OK";
+    let mut rest = text.trim();
+    let mut found = false;
+    loop {
+        let bare = rest.trim_start_matches(MARKS);
+        let begins = bare.strip_prefix(TOKEN);
+        let begins = begins.filter(|after| !after.starts_with(|c: char| c.is_alphanumeric()));
+        if let Some(after) = begins {
+            rest = after.trim_start_matches(MARKS).trim();
+        } else if let Some(before) =
+            rest.trim_end_matches(['.', '!']).trim_end_matches(MARKS).strip_suffix(TOKEN)
+        {
+            rest = before.trim_end_matches(MARKS).trim();
+        } else {
+            return (found, rest);
+        }
+        found = true;
+    }
+}
+
+/// What models put around the token.
+const MARKS: [char; 3] = ['*', '`', '_'];
+
+/// The prompt of a beat that says a reminder.
+const REMIND: &str = "A reminder is due: it is the newest of the system lines in this message. Tell the user about it in your own words, and do what it asks for, if anything.";
 
 fn failed(reason: &str) -> Map<String, Value> {
     let mut result = Map::new();
@@ -216,8 +282,8 @@ fn moment(ms: u64) -> Timestamp {
     at.unwrap_or_default()
 }
 
-fn prompt(plan: &Plan, workspace: &Path, now: u64) -> String {
-    let at = moment(now).to_zoned(jiff::tz::TimeZone::system());
+fn prompt(plan: &Plan, workspace: &Path, now: u64, zone: jiff::tz::TimeZone) -> String {
+    let at = moment(now).to_zoned(zone);
     let file = workspace.join("HEARTBEAT.md");
     format!(
         "{}\nWorkspace file: {}\nCurrent time: {}",
@@ -262,6 +328,10 @@ mod tests {
         assert_eq!(status("HEARTBEAT_OK"), "ok-token");
         assert_eq!(status("All calm. HEARTBEAT_OK"), "ok-token");
         assert_eq!(status(""), "ok-empty");
+        assert_eq!(status("**HEARTBEAT_OK**."), "ok-token");
+        assert_eq!(status("I cannot say HEARTBEAT_OK: the disk is full"), "skipped");
+        assert_eq!(status("HEARTBEAT_OKAY then"), "skipped");
+        assert_eq!(remark("HEARTBEAT_OK\nBut look!").1, "But look!");
         let long = format!("HEARTBEAT_OK {}", "x".repeat(301));
         assert_eq!(status(&long), "skipped");
         assert_eq!(answered(&plan, "Look!")["reason"], "target-none");

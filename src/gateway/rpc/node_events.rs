@@ -59,8 +59,10 @@ fn take_in(call: &Call) {
                     .get("exec")
                     .is_some_and(|exec| exec["notifyOnExit"] == false);
             if !silent {
-                agents.system_event(&agents.sessions().canonical(&session), &text);
-                call.state.services.heartbeats.request(why);
+                let key = agents.sessions().canonical(&session);
+                agents.system_event(&key, &text);
+                let agent = agents.sessions().agent_of(&key);
+                call.state.services.heartbeats.request(&agent, why);
             }
         }
         Some(Happened::Follows { session, on }) => {

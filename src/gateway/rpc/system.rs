@@ -150,7 +150,8 @@ fn wake(call: &Call) -> Value {
     }
     call.state.agents.system_event(&main_session(call), notice);
     if text(&call.params, "mode") == Some("now") {
-        call.state.services.heartbeats.request("wake");
+        let agent = call.state.config.load().config.agents.default_id().to_owned();
+        call.state.services.heartbeats.request(&agent, "wake");
     }
     json!({ "ok": true })
 }

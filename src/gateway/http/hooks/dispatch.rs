@@ -116,7 +116,8 @@ pub fn run_wake(state: &State, note: &str, now: bool) {
     let main = state.agents.sessions().canonical("main");
     state.agents.system_event(&main, note);
     if now {
-        state.services.heartbeats.request("hook:wake");
+        let agent = state.config.load().config.agents.default_id().to_owned();
+        state.services.heartbeats.request(&agent, "hook:wake");
     }
 }
 
