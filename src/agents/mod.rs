@@ -9,6 +9,7 @@ mod commands;
 pub mod embeddings;
 mod events;
 pub mod failover;
+pub mod heartbeat;
 mod invoke;
 mod lanes;
 mod mcp;

@@ -48,8 +48,9 @@ pub struct RunRequest {
     pub tools_allow: Option<Vec<String>>,
     /// Tried in order after `model` fails; `None` takes the configured ones.
     pub fallbacks: Option<Vec<String>>,
-    /// A heartbeat: leaves `updatedAt` of the session as it was.
-    pub heartbeat: bool,
+    /// A heartbeat: leaves `updatedAt` of the session as it was, and no trace if
+    /// the reply is nothing with at most so many characters beside it.
+    pub heartbeat: Option<u64>,
     /// Whether the sender may give slash commands, beyond owners.
     pub may_command: bool,
 }

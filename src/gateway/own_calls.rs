@@ -49,4 +49,10 @@ impl ControlPlane for OwnCalls {
     fn restart(&self, delay_ms: Option<u64>, reason: &str) -> Result<Value, String> {
         Ok(restart::schedule(&self.state()?, delay_ms, reason))
     }
+
+    fn wake(&self, agent: &str) {
+        if let Ok(state) = self.state() {
+            state.services.heartbeats.request(agent, "exec-event");
+        }
+    }
 }

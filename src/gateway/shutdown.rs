@@ -43,6 +43,8 @@ pub async fn shut_down(state: &Arc<State>, reason: Reason) -> bool {
         }
     };
     state.bus.broadcast(Event::Shutdown, &payload);
+    // Nobody will decide any more, and runs need not wait for it.
+    state.services.exec_approvals.close_all(state.clock.now_ms());
     let grace = state.grace();
     let aborted = state.agents.drain(grace).await;
     if aborted > 0 {

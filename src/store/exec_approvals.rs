@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -22,6 +23,8 @@ pub struct Reading {
     pub hash: String,
     /// With every section present; the socket's token included.
     pub file: Value,
+    /// Why what is on the disk cannot be used; `file` is empty then.
+    pub broken: Option<String>,
 }
 
 impl Reading {
@@ -68,9 +71,16 @@ pub fn read(state_dir: &Path) -> io::Result<Reading> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => None,
         Err(err) => return Err(err),
     };
-    let parsed = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let parsed = match bytes.as_deref().map(serde_json::from_slice::<Value>) {
+        None => Ok(Value::Null),
+        Some(Ok(value)) if value.is_object() => Ok(value),
+        Some(Ok(_)) => Err("it holds no object".to_owned()),
+        Some(Err(err)) => Err(err.to_string()),
+    };
+    let broken = parsed.as_ref().err().cloned();
     let file = complete(parsed.unwrap_or_default(), None, state_dir);
     Ok(Reading {
+        broken,
         exists: bytes.is_some(),
         hash: hash(bytes.as_deref().unwrap_or_default()),
         path,
@@ -92,6 +102,8 @@ pub fn replace(
     file: Value,
     base_hash: Option<&str>,
 ) -> Result<Reading, ReplaceError> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _writing = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let fail = |source| ReplaceError::File { path: path(state_dir), source };
     let current = read(state_dir).map_err(fail)?;
     if current.exists {
@@ -105,7 +117,7 @@ pub fn replace(
     let mut bytes = serde_json::to_vec_pretty(&file).map_err(|err| fail(err.into()))?;
     bytes.push(b'\n');
     atomic::write(&current.path, &bytes, Sync::Yes).map_err(fail)?;
-    Ok(Reading { path: current.path, exists: true, hash: hash(&bytes), file })
+    Ok(Reading { path: current.path, exists: true, hash: hash(&bytes), file, broken: None })
 }
 
 /// Adds the sections that are missing. The socket of `known` is kept where the

@@ -205,6 +205,49 @@ impl Sessions {
         .await
     }
 
+    /// Begins the conversation of a job's next run. Those of earlier runs stay
+    /// under keys of their own ([`Self::keep_job_run`]) for so many milliseconds.
+    pub async fn begin_job(
+        &self,
+        key: &SessionKey,
+        label: String,
+        kept: Option<u64>,
+    ) -> Result<(), SessionError> {
+        let key = key.clone();
+        self.blocking(move |this| {
+            let store = this.read_store(&key)?;
+            let now = this.inner.clock.now_ms();
+            let runs = format!("{key}:run:", key = key.as_str());
+            for (run, entry) in store.entries() {
+                let is_old = kept.is_some_and(|kept| entry.updated_at().saturating_add(kept) < now);
+                if run.starts_with(&runs) && is_old {
+                    store.remove(&run);
+                    let path = transcript_path(store.dir(), &entry);
+                    if let Err(err) = std::fs::remove_file(&path) {
+                        tracing::debug!(path = %path.display(), %err, "transcript not removed");
+                    }
+                }
+            }
+            this.renew(&store, &key, now, |entry| entry.set("label", label));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Keeps the conversation of a job's run under a key of its own.
+    pub async fn keep_job_run(&self, key: &SessionKey) -> Result<SessionKey, SessionError> {
+        let key = key.clone();
+        self.blocking(move |this| {
+            let store = this.read_store(&key)?;
+            let Some(entry) = store.get(key.as_str()) else { return Ok(key) };
+            let run = SessionKey::new(format!("{}:run:{}", key.as_str(), entry.session_id()));
+            store.update(run.as_str(), |copy| *copy = (*entry).clone());
+            this.inner.stores.flush_soon(&store);
+            Ok(run)
+        })
+        .await
+    }
+
     /// `sessions.delete`. Ends the session's active run first.
     pub async fn delete(&self, key: &str, transcript: bool) -> Result<Value, SessionError> {
         let key = self.canonical(key);
@@ -465,13 +508,25 @@ impl Sessions {
             let path = transcript_path(store.dir(), &old);
             archive(&path, "reset", now).map_err(|source| io_error(&path, source))?;
         }
+        Ok(self.renew(&store, key, now, |_| {}))
+    }
+
+    /// Gives a key a conversation without a past.
+    fn renew(
+        &self,
+        store: &Arc<Store>,
+        key: &SessionKey,
+        now: u64,
+        more: impl FnOnce(&mut Entry),
+    ) -> Arc<Entry> {
         let (entry, ()) = store.update(key.as_str(), |entry| {
             *entry = entry.reset(now);
             let file = store.dir().join(format!("{}.jsonl", entry.session_id()));
             entry.set("sessionFile", file.display().to_string());
+            more(entry);
         });
-        self.inner.stores.flush_soon(&store);
-        Ok(entry)
+        self.inner.stores.flush_soon(store);
+        entry
     }
 
     fn delete_now(&self, key: &SessionKey, transcript: bool) -> Result<Value, SessionError> {

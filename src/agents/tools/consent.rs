@@ -5,11 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::agents::tools::ToolContext;
 use crate::base::clock::now_ms;
+use crate::base::hex;
 use crate::base::id::uuid;
-use crate::store::exec_approvals;
+use crate::store::exec_approvals::{self, ReplaceError};
 
 /// How long operators have to decide, in milliseconds.
 const PATIENCE_MS: u64 = 1_800_000;
@@ -97,14 +99,25 @@ pub(crate) async fn obtain(
     security: Security,
     ask: Ask,
 ) -> Result<(), String> {
-    let (security, ask, fallback, listed, program) = {
+    let (security, ask, fallback, listed, programs) = {
         let state = context.inner.paths.state.clone();
         let path = context.snapshot.env.get("PATH").unwrap_or_default().to_owned();
         let (agent, command) = (context.agent.clone(), command.to_owned());
         let (cwd, home) = (cwd.to_owned(), context.inner.paths.home.clone());
         let look = move || {
-            let file = exec_approvals::read(&state).map(|reading| reading.file);
-            let file = file.unwrap_or_default();
+            let reading = exec_approvals::read(&state);
+            // Rules that cannot be read may forbid everything.
+            if let Some(why) = match &reading {
+                Ok(reading) => reading.broken.clone(),
+                Err(err) => Some(err.to_string()),
+            } {
+                let path = exec_approvals::path(&state);
+                let path = path.display();
+                return Err(format!(
+                    "exec denied: {path} cannot be read: {why}; repair or remove it"
+                ));
+            }
+            let file = reading.map(|reading| reading.file).unwrap_or_default();
             let host = |name| host_setting(&file, &agent, name);
             let security = host("security")
                 .and_then(Security::parse)
@@ -115,16 +128,25 @@ pub(crate) async fn obtain(
                 host => host.map_or(ask, |host| host.max(ask)),
             };
             let fallback = host("askFallback").and_then(Security::parse);
-            let program = single_program(&command, &path, &cwd);
-            let listed = program.as_ref().is_some_and(|program| {
-                patterns(&file, &agent).any(|pattern| is_match(pattern, program, &home))
-            });
-            (security, ask, fallback, listed, program)
+            let programs = programs(&command, &path, &cwd);
+            let whole = whole_command(&command);
+            let listed = patterns(&file, &agent).any(|pattern| pattern == whole)
+                || programs.as_ref().is_some_and(|programs| {
+                    programs.iter().all(|program| {
+                        patterns(&file, &agent).any(|pattern| is_match(pattern, program, &home))
+                    })
+                });
+            Ok((security, ask, fallback, listed, programs))
         };
-        tokio::task::spawn_blocking(look).await.map_err(|err| err.to_string())?
+        tokio::task::spawn_blocking(look).await.map_err(|err| err.to_string())??
     };
     match judge(security, ask, listed) {
-        Verdict::Run => return Ok(()),
+        Verdict::Run => {
+            if security == Security::Allowlist {
+                note(context, command, programs, false).await;
+            }
+            return Ok(());
+        }
         Verdict::Deny(why) => return Err(format!("exec denied: {why}")),
         Verdict::Ask => {}
     }
@@ -139,7 +161,7 @@ pub(crate) async fn obtain(
         "security": security.as_str(),
         "ask": ask.as_str(),
         "agentId": context.agent,
-        "resolvedPath": program,
+        "resolvedPath": programs.as_ref().and_then(|programs| programs.first()),
         "sessionKey": context.session_key,
         "timeoutMs": PATIENCE_MS,
     });
@@ -150,9 +172,7 @@ pub(crate) async fn obtain(
     match answer["decision"].as_str() {
         Some("allow-once") => Ok(()),
         Some("allow-always") => {
-            if let Some(program) = program {
-                remember(context, command, program).await;
-            }
+            note(context, command, programs, true).await;
             Ok(())
         }
         Some(_) => Err("exec denied: an operator refused the command".to_owned()),
@@ -186,6 +206,57 @@ fn patterns<'a>(file: &'a Value, agent: &str) -> impl Iterator<Item = &'a str> {
         .filter_map(|section| section["allowlist"].as_array())
         .flatten()
         .filter_map(|entry| entry["pattern"].as_str())
+}
+
+/// How a command line that is allowed as it stands is kept on the list.
+fn whole_command(command: &str) -> String {
+    let digest = hex::encode(&Sha256::digest(command.trim()));
+    format!("=command:{}", &digest[..16])
+}
+
+/// The programs that a command line starts one after the other, if that is all
+/// it does.
+fn programs(command: &str, path: &str, cwd: &Path) -> Option<Vec<PathBuf>> {
+    let parts = command.split("&&").flat_map(|part| part.split("||"));
+    let parts = parts.flat_map(|part| part.split([';', '|']));
+    parts.map(|part| single_program(part, path, cwd)).collect()
+}
+
+/// Programs that run whatever they are told to: allowing one for good would
+/// allow everything.
+const WRAPPERS: &[&str] = &[
+    "ash",
+    "bash",
+    "busybox",
+    "chroot",
+    "csh",
+    "dash",
+    "doas",
+    "env",
+    "fish",
+    "ksh",
+    "nice",
+    "nohup",
+    "runuser",
+    "setsid",
+    "sh",
+    "ssh",
+    "stdbuf",
+    "su",
+    "sudo",
+    "systemd-run",
+    "tcsh",
+    "time",
+    "timeout",
+    "toybox",
+    "unshare",
+    "watch",
+    "xargs",
+    "zsh",
+];
+
+fn is_wrapper(program: &Path) -> bool {
+    program.file_name().is_some_and(|name| WRAPPERS.iter().any(|it| name == *it))
 }
 
 /// The program that a command line starts, if it is one program and no more:
@@ -237,27 +308,71 @@ fn glob(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// Adds a program to the list of an agent; the file may have changed meanwhile.
-async fn remember(context: &ToolContext, command: &str, program: PathBuf) {
+/// Notes on the list of an agent that its entries were used; with `add` what
+/// the command needs is put there. The file may change meanwhile.
+async fn note(context: &ToolContext, command: &str, programs: Option<Vec<PathBuf>>, add: bool) {
     let (state, agent) = (context.inner.paths.state.clone(), context.agent.clone());
-    let command = command.to_owned();
+    let (command, home) = (command.to_owned(), context.inner.paths.home.clone());
     let write = move || {
-        let reading = exec_approvals::read(&state)?;
-        let mut file = reading.file;
-        let entry = json!({
-            "id": uuid(), "pattern": program, "lastUsedAt": now_ms(),
-            "lastUsedCommand": command, "lastResolvedPath": program,
-        });
-        let list = &mut file["agents"][agent.as_str()]["allowlist"];
-        match list.as_array_mut() {
-            Some(list) => list.push(entry),
-            None => *list = json!([entry]),
+        for _ in 0..5 {
+            let reading = exec_approvals::read(&state)?;
+            let mut file = reading.file;
+            let list = file["agents"][agent.as_str()]["allowlist"].as_array();
+            let mut list = list.cloned().unwrap_or_default();
+            if !marked(&mut list, &command, programs.as_deref(), &home, add) {
+                return Ok(());
+            }
+            file["agents"][agent.as_str()]["allowlist"] = list.into();
+            match exec_approvals::replace(&state, file, Some(&reading.hash)) {
+                Err(ReplaceError::Changed) => {}
+                other => return other.map(|_| ()).map_err(std::io::Error::other),
+            }
         }
-        exec_approvals::replace(&state, file, Some(&reading.hash)).map_err(std::io::Error::other)
+        Err(std::io::Error::other("the file keeps changing"))
     };
     if let Ok(Err(err)) = tokio::task::spawn_blocking(write).await {
         tracing::warn!(%err, "the approval is not remembered");
     }
+}
+
+/// Marks what a command used; whether anything on the list is another now.
+fn marked(
+    list: &mut Vec<Value>,
+    command: &str,
+    programs: Option<&[PathBuf]>,
+    home: &Path,
+    add: bool,
+) -> bool {
+    let mut changed = false;
+    let mut mark = |list: &mut Vec<Value>, pattern: &str, program: Option<&Path>, add: bool| {
+        let is_it = |entry: &&mut Value| {
+            let known = entry["pattern"].as_str().unwrap_or_default();
+            known == pattern || program.is_some_and(|program| is_match(known, program, home))
+        };
+        let mut used: Vec<&mut Value> = list.iter_mut().filter(is_it).collect();
+        let mut fresh = json!({"id": uuid(), "pattern": pattern, "source": "allow-always"});
+        let new = add && !used.iter().any(|entry| entry["pattern"] == pattern);
+        if new {
+            used.push(&mut fresh);
+        }
+        for entry in used {
+            entry["lastUsedAt"] = now_ms().into();
+            entry["lastUsedCommand"] = command.into();
+            if let Some(program) = program {
+                entry["lastResolvedPath"] = json!(program);
+            }
+            changed = true;
+        }
+        if new {
+            list.push(fresh);
+        }
+    };
+    let plain = programs.filter(|it| !add || !it.iter().any(|program| is_wrapper(program)));
+    for program in plain.unwrap_or_default() {
+        mark(list, &program.to_string_lossy(), Some(program), add);
+    }
+    mark(list, &whole_command(command), None, add && plain.is_none());
+    changed
 }
 
 #[cfg(test)]
@@ -307,6 +422,35 @@ mod tests {
         for command in ["ls; rm x", "ls $(id)", "a=b ls", "", "ls > x", "no-such-program-here"] {
             assert_eq!(found(command), None, "{command}");
         }
+    }
+
+    #[test]
+    fn programs_in_a_row_are_judged_one_by_one() {
+        let found = |command: &str| programs(command, "/usr/bin:/bin", Path::new("/"));
+        assert_eq!(found("ls -l | cat && ls; ls").unwrap().len(), 4);
+        for command in ["ls & cat", "ls | no-such-program-here", "ls |& cat", "ls;", "echo 'a;b'"] {
+            assert_eq!(found(command), None, "{command}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_for_good_is_a_program_or_the_very_command() {
+        let (home, git) = (Path::new("/home/op"), PathBuf::from("/usr/bin/git"));
+        let bash = PathBuf::from("/usr/bin/bash");
+        let mut list = vec![json!({"pattern": "/usr/bin/*"}), json!({"pattern": "/bin/ls"})];
+        assert!(marked(&mut list, "git log", Some(std::slice::from_ref(&git)), home, false));
+        assert_eq!((list.len(), &list[0]["lastUsedCommand"]), (2, &json!("git log")));
+        assert_eq!(list[1].get("lastUsedAt"), None);
+        for _ in 0..2 {
+            assert!(marked(&mut list, "git log", Some(std::slice::from_ref(&git)), home, true));
+            assert_eq!((list.len(), &list[2]["pattern"]), (3, &json!("/usr/bin/git")));
+        }
+        let mut list = Vec::new();
+        for programs in [Some([bash].as_slice()), None] {
+            marked(&mut list, "bash -c 'rm x'", programs, home, true);
+        }
+        assert_eq!((list.len(), &list[0]["pattern"]), (1, &json!(whole_command("bash -c 'rm x'"))));
+        assert!(!marked(&mut list, "ls", None, home, false));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub trait ControlPlane: Debug + Send + Sync {
 
     /// Restarts the gateway a little later; returns when and how.
     fn restart(&self, delay_ms: Option<u64>, reason: &str) -> Result<Value, String>;
+
+    /// Has an agent look now at what waits for it.
+    fn wake(&self, agent: &str);
 }
 
 /// One of the tools of this file.

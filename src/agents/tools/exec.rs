@@ -30,6 +30,11 @@ const LONGEST_YIELD_MS: u64 = 120_000;
 /// How long a command may run, in seconds.
 const DEFAULT_TIMEOUT_SECONDS: u64 = 1_800;
 
+/// How long a poll has to see an end before it becomes a note.
+const NOTE_AFTER: Duration = Duration::from_millis(500);
+/// How much of the output a note tells, in characters.
+const NOTE_CHARS: usize = 400;
+
 /// The `exec` tool.
 #[derive(Debug)]
 pub(crate) struct Exec;
@@ -125,10 +130,55 @@ async fn run(context: &ToolContext, arguments: &Value) -> Result<ToolResult, Str
     };
     let Some(exit) = exit else {
         process.backgrounded.store(true, Ordering::Release);
+        note_end(context, &process);
         return Ok(still_running(&process, &cwd));
     };
     context.inner.toolbox.processes.remove(&process.id);
     Ok(finished(&process, &exit, seconds, &cwd))
+}
+
+/// Has the conversation told when a command in the background ends, and the
+/// agent look at it (`tools.exec.notifyOnExit`).
+fn note_end(context: &ToolContext, process: &Arc<Process>) {
+    let is = |name: &str| exec_setting(context, name).and_then(Value::as_bool);
+    let Some(key) = context.session_key.clone().filter(|_| is("notifyOnExit") != Some(false))
+    else {
+        return;
+    };
+    let silence_too = is("notifyOnExitEmptySuccess") == Some(true);
+    let (inner, agent, process) =
+        (Arc::clone(&context.inner), context.agent.clone(), Arc::clone(process));
+    context.inner.lifecycle.spawn("exec notice", move |stop| async move {
+        let exit = tokio::select! {
+            exit = process.ended() => exit,
+            () = stop.cancelled() => return,
+        };
+        tokio::time::sleep(NOTE_AFTER).await;
+        let text = end_note(&process, &exit);
+        let tells = silence_too || exit.code != Some(0) || text.contains(" :: ");
+        if exit.why == Why::Killed || process.seen.load(Ordering::Acquire) || !tells {
+            return;
+        }
+        inner.system_events.push(key.as_str(), inner.clock.now_ms(), &text);
+        if let Some(plane) = inner.control_plane() {
+            plane.wake(&agent);
+        }
+    });
+}
+
+fn end_note(process: &Process, exit: &Exit) -> String {
+    let status = if exit.code == Some(0) { "completed" } else { "failed" };
+    let how = match (exit.code, exit.signal) {
+        (Some(code), _) => format!("code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "no code".to_owned(),
+    };
+    let output = process.output().text();
+    let output = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    let more = output.chars().count().saturating_sub(NOTE_CHARS);
+    let tail: String = output.chars().skip(more).collect();
+    let told = if tail.is_empty() { String::new() } else { format!(" :: {tail}") };
+    format!("Exec {status} ({}, {how}){told}", process.id)
 }
 
 /// A number of `tools.exec`, the agent's own first.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -95,6 +96,10 @@ async fn run(context: &ToolContext, arguments: &Value) -> Result<ToolResult, Str
     if action == "list" {
         let list = processes.of(&context.agent);
         return Ok(listing(&list));
+    }
+    if !ACTIONS.split([',', ' ']).any(|known| known == action && known != "or") || action.is_empty()
+    {
+        return Err(format!("Unknown action {action:?}; use {ACTIONS}"));
     }
     let id = text_argument(arguments, &["sessionId", "id"]).map(str::trim).unwrap_or_default();
     if id.is_empty() {
@@ -193,6 +198,7 @@ async fn poll(context: &ToolContext, process: &Process, arguments: &Value) -> To
         fresh = process.output().take_fresh();
     }
     let exit = process.exit();
+    process.seen.store(exit.is_some(), Ordering::Release);
     let shown = if fresh.trim().is_empty() { "(no new output)" } else { fresh.trim_end() };
     let state = match &exit {
         None => "Process still running.".to_owned(),

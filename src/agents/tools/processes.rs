@@ -215,6 +215,8 @@ pub(crate) struct Process {
     pub(crate) started_at: u64,
     /// Listed by the `process` tool; set once a call returned before the end.
     pub(crate) backgrounded: AtomicBool,
+    /// Whether a poll has told that it ended.
+    pub(crate) seen: AtomicBool,
     output: Mutex<Output>,
     exit: watch::Sender<Option<Exit>>,
     kill: CancellationToken,
@@ -315,6 +317,7 @@ impl Processes {
             pid: child.id(),
             started_at: now_ms(),
             backgrounded: AtomicBool::new(false),
+            seen: AtomicBool::new(false),
             output: Mutex::default(),
             exit: watch::Sender::new(None),
             kill: CancellationToken::new(),

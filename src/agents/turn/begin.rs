@@ -126,7 +126,7 @@ fn is_due(
     request: &RunRequest,
     now: u64,
 ) -> bool {
-    if request.heartbeat || inner.session_lanes().contains_key(key.as_str()) {
+    if request.heartbeat.is_some() || inner.session_lanes().contains_key(key.as_str()) {
         return false;
     }
     let policy = ResetPolicy::of(config, key.as_str(), request.origin.channel.as_deref());

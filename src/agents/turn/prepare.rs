@@ -186,7 +186,7 @@ impl Turn<'_> {
         let Some(key) = &self.run.key else { return };
         let now = self.now();
         let origin = &self.request.origin;
-        let heartbeat = self.request.heartbeat;
+        let heartbeat = self.request.heartbeat.is_some();
         let session_id = &self.run.session_id;
         let (entry, ()) = self.store.update(key.as_str(), |entry| {
             if entry.session_id().is_empty() {
@@ -310,6 +310,11 @@ fn note_origin(entry: &mut Entry, channel: &str, origin: &crate::agents::run::Or
     }
     entry.set("chatType", chat_type);
     entry.set("origin", seen);
+    // Who also looks in with a client is still reached where he was last.
+    let elsewhere = entry.text("lastChannel").is_some_and(|last| last != channel);
+    if channel == "webchat" && elsewhere && entry.text("lastTo").is_some() {
+        return;
+    }
     entry.set("deliveryContext", delivery);
     entry.set("lastChannel", channel);
     entry.set_or_clear("lastTo", to);

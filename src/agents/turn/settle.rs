@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::agents::heartbeat::is_nothing;
 use crate::agents::providers::classify;
 use crate::agents::run::RunOutcome;
 use crate::agents::run::RunStatus;
@@ -44,7 +45,11 @@ impl Turn<'_> {
             Err(halt) => self.fail(halt, outcome),
         }
         let lines = self.pen.take();
+        let forget = outcome.status == RunStatus::Ok
+            && self.compactions == 0
+            && self.request.heartbeat.is_some_and(|most| is_nothing(&outcome.text, most));
         let written = match self.writer.append(lines).await {
+            Ok(()) if forget => self.writer.undo().await,
             Ok(()) => self.writer.close().await,
             Err(text) => {
                 drop(self.writer.close().await);
@@ -64,7 +69,7 @@ impl Turn<'_> {
             cost_usd: self.cost_usd,
             compactions: self.compactions,
         });
-        note_end(self.inner, self.run, outcome, spent.as_ref(), self.request.heartbeat);
+        note_end(self.inner, self.run, outcome, spent.as_ref(), self.request.heartbeat.is_some());
     }
 
     fn fail(&mut self, halt: Halt, outcome: &mut RunOutcome) {

@@ -15,11 +15,14 @@ pub(crate) struct Writer {
     path: PathBuf,
     lock: Option<FileLock>,
     pending: Option<JoinHandle<io::Result<()>>>,
+    /// Length of the file before anything was added.
+    before: u64,
 }
 
 impl Writer {
     pub(crate) fn new(path: PathBuf, lock: FileLock) -> Self {
-        Self { path, lock: Some(lock), pending: None }
+        let before = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+        Self { path, lock: Some(lock), pending: None, before }
     }
 
     /// Starts to append; waits only for the append before this one.
@@ -37,6 +40,18 @@ impl Writer {
         let Some(pending) = self.pending.take() else { return Ok(()) };
         let result = pending.await.unwrap_or_else(|_| Err(io::Error::other("writer ended early")));
         result.map_err(|err| format!("transcript not written: {}: {err}", self.path.display()))
+    }
+
+    /// Takes back what was added, unless the transcript began with it, and
+    /// closes.
+    pub(crate) async fn undo(&mut self) -> Result<(), String> {
+        self.settle().await?;
+        if self.before > 0 {
+            let (path, before) = (self.path.clone(), self.before);
+            let cut = move || std::fs::OpenOptions::new().write(true).open(path)?.set_len(before);
+            self.pending = Some(tokio::task::spawn_blocking(cut));
+        }
+        self.close().await
     }
 
     /// Lets the next process have the transcript.

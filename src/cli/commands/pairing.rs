@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::channels::kinds;
 use crate::channels::message::{Outbound, Payload};
 use crate::channels::pairing::{Pairing, Request};
+use crate::channels::{is_known, kinds};
 use crate::cli::args::channels::{PairingApproveArgs, PairingCommand, PairingListArgs};
 use crate::cli::args::rpc::Rpc;
 use crate::cli::commands::call;
@@ -28,6 +28,13 @@ fn failed(err: impl std::fmt::Display) -> Failure {
 fn channel(context: &Context, named: Option<&str>) -> Result<String, Failure> {
     let known: Vec<&str> = kinds().iter().map(|kind| kind.id).collect();
     if let Some(name) = named.map(|name| name.trim().to_lowercase()).filter(|it| !it.is_empty()) {
+        // One that only is configured may be a plugin's of the other gateway.
+        if !is_known(&name) && !context.config().config.channels.contains_key(&name) {
+            return Err(failed(format!(
+                "Unknown channel: {name} (expected one of: {})",
+                known.join(", ")
+            )));
+        }
         return Ok(name);
     }
     let channels = &context.config().config.channels;

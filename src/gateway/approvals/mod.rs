@@ -215,6 +215,13 @@ impl Desk {
         true
     }
 
+    /// Closes every open question undecided.
+    pub fn close_all(&self, now: u64) {
+        for ticket in self.waiting(now) {
+            self.close(&ticket.id, None, now);
+        }
+    }
+
     /// Uses up the answer to a question; `false` when that has been done.
     pub fn spend(&self, id: &str, now: u64) -> bool {
         let mut slots = self.lock(now);

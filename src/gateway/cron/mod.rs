@@ -633,7 +633,10 @@ mod tests {
         let id = cron.add(&params, NOW).unwrap().id;
         let finish = |ran: &Ran, at: u64| cron.finish(&id, ran, at, at, &Map::new()).unwrap().alert;
         let no = failed("no");
-        assert_eq!([finish(&no, NOW), finish(&no, NOW + 1), finish(&no, NOW + 2)], [None, Some(2), None]);
+        assert_eq!(
+            [finish(&no, NOW), finish(&no, NOW + 1), finish(&no, NOW + 2)],
+            [None, Some(2), None]
+        );
         assert_eq!(finish(&no, NOW + 1001), Some(4));
         assert_eq!((finish(&OK, NOW + 1002), finish(&no, NOW + 1003)), (None, None));
     }
@@ -646,8 +649,12 @@ mod tests {
         let later = NOW + 5 * 3_600_000 + 1;
         cron.claim(&ids[0], true, NOW).unwrap().unwrap();
         cron.recover(later).unwrap();
-        let next: Vec<u64> =
-            cron.jobs().unwrap().iter().map(|job| job.state.next_run_at_ms.unwrap() - later).collect();
+        let next: Vec<u64> = cron
+            .jobs()
+            .unwrap()
+            .iter()
+            .map(|job| job.state.next_run_at_ms.unwrap() - later)
+            .collect();
         assert_eq!(next, [3_600_000 - 1, 0, 0, 0, 0, 0, 5000, 10_000]);
     }
 

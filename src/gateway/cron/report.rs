@@ -55,7 +55,10 @@ pub fn notices(
     let webhook = match delivery["mode"] == "webhook" {
         true => text(delivery, "to"),
         // As jobs of early versions say it.
-        false => cron.get("webhook").and_then(Value::as_str).filter(|_| job.rest.get("notify") == Some(&Value::Bool(true))),
+        false => cron
+            .get("webhook")
+            .and_then(Value::as_str)
+            .filter(|_| job.rest.get("notify") == Some(&Value::Bool(true))),
     };
     if let Some(url) = webhook.filter(|_| event["summary"].is_string()) {
         notices.push(Notice::Post { url: url.to_owned(), body: event.clone() });
@@ -65,9 +68,17 @@ pub fn notices(
         let own = job.failure_alert.as_ref().unwrap_or(&Value::Null);
         let general = cron.get("failureAlert").unwrap_or(&Value::Null);
         let short: String = error.chars().take(200).collect();
-        let message = format!("Cron job \"{}\" failed {count} times\nLast error: {short}", job.name);
+        let message =
+            format!("Cron job \"{}\" failed {count} times\nLast error: {short}", job.name);
         let mode = text(own, "mode").or_else(|| text(general, "mode"));
-        notices.extend(addressed(mode, own, delivery, general, message, &json!({"jobId": job.id, "jobName": job.name})));
+        notices.extend(addressed(
+            mode,
+            own,
+            delivery,
+            general,
+            message,
+            &json!({"jobId": job.id, "jobName": job.name}),
+        ));
     }
     let general = cron.get("failureDestination").unwrap_or(&Value::Null);
     let own = &delivery["failureDestination"];
@@ -198,7 +209,8 @@ mod tests {
     #[test]
     fn failures_are_told_where_the_job_or_the_configuration_says() {
         let event = json!({"status": "error", "error": "no", "runAtMs": 1});
-        let cron = map(json!({"failureDestination": {"mode": "webhook", "to": "https://g.example"}}));
+        let cron =
+            map(json!({"failureDestination": {"mode": "webhook", "to": "https://g.example"}}));
         let general = notices(&cron, &job(json!({"mode": "none"}), Value::Null), &event, None);
         let Notice::Post { url, body } = &general[0] else { panic!("{general:?}") };
         assert_eq!((url.as_str(), &body["status"]), ("https://g.example", &json!("error")));
@@ -221,7 +233,10 @@ mod tests {
         assert_eq!(alert_rule(&Map::new(), &plain), None);
         let off = job(json!({"mode": "none"}), json!(false));
         assert_eq!(alert_rule(&cron, &off), None);
-        let own = job(json!({"mode": "announce", "channel": "irc", "to": "#a"}), json!({"after": 1, "cooldownMs": 5}));
+        let own = job(
+            json!({"mode": "announce", "channel": "irc", "to": "#a"}),
+            json!({"after": 1, "cooldownMs": 5}),
+        );
         assert_eq!(alert_rule(&Map::new(), &own), Some((1, 5)));
         let event = json!({"status": "error", "error": "no"});
         let said = notices(&Map::new(), &own, &event, Some(4));

@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::run::{Lane, Origin};
-use crate::agents::sessions::ResetReason;
 use crate::agents::{RunOutcome, RunRequest, RunStatus, time_zone};
+use crate::base::duration;
 use crate::base::id::{SessionKey, uuid};
 use crate::gateway::State;
 use crate::gateway::cron::job::{Job, Payload};
@@ -176,8 +176,10 @@ pub async fn run_job(state: &Arc<State>, job: Job) {
     entry.insert("action".into(), "finished".into());
     entry.extend(event.clone());
     let (path, id) = (state.services.cron.path(), job.id.clone());
-    let logged =
-        tokio::task::spawn_blocking(move || store::append_run(&path, &id, &Value::Object(entry)));
+    let limits = store::LogLimits::of(&state.config.load().config.cron);
+    let logged = tokio::task::spawn_blocking(move || {
+        store::append_run(&path, &id, &Value::Object(entry), limits)
+    });
     if let Ok(Err(err)) = logged.await {
         tracing::warn!(job = job.id, %err, "cron run log not written");
     }
@@ -261,10 +263,9 @@ async fn turn(state: &Arc<State>, job: &Job) -> (Ran, Map<String, Value>) {
         sessions.canonical(&key)
     } else {
         let key = SessionKey::new(format!("agent:{agent}:cron:{}", job.id));
-        // Isolated runs start with an empty conversation.
-        if let Ok(Some(_)) = sessions.entry(&key).await
-            && let Err(err) = sessions.reset(key.as_str(), ResetReason::New).await
-        {
+        let kept = retention(&state.config.load().config.cron);
+        let label = format!("Cron: {}", job.name);
+        if let Err(err) = sessions.begin_job(&key, label, kept).await {
             return (failed(err.to_string()), Map::new());
         }
         key
@@ -298,6 +299,10 @@ async fn turn(state: &Arc<State>, job: &Job) -> (Ran, Map<String, Value>) {
     match state.agents.submit(request).await {
         Ok(handle) => {
             let outcome = handle.outcome().await;
+            let key = match job.session_target.as_str() {
+                "isolated" => sessions.keep_job_run(&key).await.unwrap_or(key),
+                _ => key,
+            };
             let mut ran = judged(&outcome);
             if ran.status == "ok" {
                 announce(state, job, &outcome, &mut ran).await;
@@ -305,6 +310,16 @@ async fn turn(state: &Arc<State>, job: &Job) -> (Ran, Map<String, Value>) {
             (ran, details(&outcome, &key))
         }
         Err(err) => (failed(err.to_string()), Map::new()),
+    }
+}
+
+/// `cron.sessionRetention`: how long conversations of isolated runs are kept.
+fn retention(cron: &Map<String, Value>) -> Option<u64> {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    match cron.get("sessionRetention") {
+        Some(Value::Bool(false)) => None,
+        Some(Value::String(text)) => duration::parse_ms(text, "h").or(Some(DAY_MS)),
+        _ => Some(DAY_MS),
     }
 }
 

@@ -8,14 +8,33 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::base::duration;
 use crate::gateway::cron::job::Job;
 use crate::store::atomic::{self, Sync};
 
-/// A run log larger than this is cut to its newest lines.
-const MAX_LOG_BYTES: u64 = 2_000_000;
-const KEPT_LINES: usize = 2000;
+/// `cron.runLog`: a log larger than this is cut to its newest lines.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLimits {
+    max_bytes: u64,
+    kept_lines: usize,
+}
+
+impl LogLimits {
+    pub fn of(cron: &Map<String, Value>) -> Self {
+        let section = cron.get("runLog").unwrap_or(&Value::Null);
+        let max_bytes = match &section["maxBytes"] {
+            Value::String(text) => duration::parse_bytes(text),
+            other => other.as_u64(),
+        };
+        let kept = section["keepLines"].as_u64().and_then(|it| usize::try_from(it).ok());
+        Self {
+            max_bytes: max_bytes.filter(|max| *max > 0).unwrap_or(2_000_000),
+            kept_lines: kept.filter(|kept| *kept > 0).unwrap_or(2000),
+        }
+    }
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct File {
@@ -63,17 +82,17 @@ fn log_path(store: &Path, job_id: &str) -> Option<PathBuf> {
 }
 
 /// Appends an entry to a job's run log.
-pub fn append_run(store: &Path, job_id: &str, entry: &Value) -> io::Result<()> {
+pub fn append_run(store: &Path, job_id: &str, entry: &Value, limits: LogLimits) -> io::Result<()> {
     let Some(path) = log_path(store, job_id) else { return Ok(()) };
     if let Some(dir) = path.parent() {
         atomic::private_dir(dir)?;
     }
     let mut file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
     file.write_all(format!("{entry}\n").as_bytes())?;
-    if file.metadata()?.len() > MAX_LOG_BYTES {
+    if file.metadata()?.len() > limits.max_bytes {
         let text = fs::read_to_string(&path)?;
         let lines: Vec<&str> = text.lines().collect();
-        let kept = lines[lines.len().saturating_sub(KEPT_LINES)..].join("\n") + "\n";
+        let kept = lines[lines.len().saturating_sub(limits.kept_lines)..].join("\n") + "\n";
         atomic::write(&path, kept.as_bytes(), Sync::No)?;
     }
     Ok(())
@@ -115,9 +134,15 @@ mod tests {
         write(&path, std::slice::from_ref(&job)).unwrap();
         write(&path, &[]).unwrap();
         assert_eq!(read(&PathBuf::from(format!("{}.bak", path.display()))).unwrap(), [job]);
-        append_run(&path, "j", &json!({"action": "finished", "ts": 1})).unwrap();
-        append_run(&path, "../j", &json!({"action": "finished"})).unwrap();
-        assert_eq!(read_runs(&path, "j").len(), 1);
+        let cron = json!({"runLog": {"maxBytes": 500, "keepLines": 3}});
+        let limits = LogLimits::of(cron.as_object().unwrap());
+        append_run(&path, "../j", &json!({"action": "finished"}), limits).unwrap();
+        for at in 0..30 {
+            append_run(&path, "j", &json!({"action": "finished", "ts": at}), limits).unwrap();
+        }
+        let runs = read_runs(&path, "j");
+        assert!((3..30).contains(&runs.len()), "{}", runs.len());
+        assert_eq!(runs.last().unwrap()["ts"], 29);
         assert_eq!(logged_jobs(&path), ["j"]);
         fs::write(&path, "{").unwrap();
         assert!(read(&path).is_err());

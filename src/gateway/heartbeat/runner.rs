@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::agents::heartbeat::{is_nothing, remark};
 use crate::agents::run::{Lane, Origin};
 use crate::agents::{RunRequest, RunStatus, time_zone};
 use crate::base::id::{SessionKey, uuid};
@@ -18,7 +19,7 @@ use crate::gateway::routing::outbound;
 use crate::gateway::rpc::agents::{agent_ids, workspace};
 use crate::protocol::events::Event;
 
-/// Longest sleep: changes of the configuration are noticed at the latest then.
+/// Longest sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Pause before a busy agent is asked again.
 const BUSY: Duration = Duration::from_secs(1);
@@ -33,17 +34,19 @@ pub fn start(state: &Arc<State>) {
 }
 
 async fn run(state: Arc<State>, stop: CancellationToken) {
-    let mut due: HashMap<String, u64> = HashMap::new();
+    // Period and next beat of each agent.
+    let mut due: HashMap<String, (u64, u64)> = HashMap::new();
+    let mut changes = state.config.changes();
     // Beats that an agent was too busy for, and why they were wanted.
     let mut busy: BTreeMap<String, Option<&'static str>> = BTreeMap::new();
     loop {
         let now = state.clock.now_ms();
         let plans = plans(&state);
-        due.retain(|agent, _| plans.iter().any(|(id, _)| id == agent));
+        due.retain(|agent, (every, _)| plans.iter().any(|(id, it)| id == agent && it == every));
         for (agent, every) in &plans {
-            due.entry(agent.clone()).or_insert(now + every);
+            due.entry(agent.clone()).or_insert((*every, now + every));
         }
-        let next = due.values().min().map_or(LONGEST_SLEEP, |at| {
+        let next = due.values().map(|(_, at)| at).min().map_or(LONGEST_SLEEP, |at| {
             Duration::from_millis(at.saturating_sub(now)).min(LONGEST_SLEEP)
         });
         let next = if busy.is_empty() { next } else { next.min(BUSY) };
@@ -51,6 +54,8 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(next) => {}
             () = state.services.heartbeats.bell.notified() => {}
+            // The sender lives as long as the state.
+            _ = changes.changed() => {}
         }
         let asked = state.services.heartbeats.take_requests();
         if !state.services.heartbeats.is_enabled() {
@@ -61,8 +66,8 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
         let waited = std::mem::take(&mut busy);
         let mut wanted = waited.clone();
         for (agent, every) in plans {
-            if due.get(&agent).is_some_and(|at| *at <= now) {
-                due.insert(agent.clone(), now + every);
+            if due.get(&agent).is_some_and(|(_, at)| *at <= now) {
+                due.insert(agent.clone(), (every, now + every));
                 wanted.entry(agent).or_insert(None);
             }
         }
@@ -149,7 +154,7 @@ async fn beat(state: &Arc<State>, agent: &str, asked: Option<&'static str>) {
         lane: Lane::Main,
         origin: Origin { surface: Some("heartbeat".into()), ..Origin::default() },
         owner: true,
-        heartbeat: true,
+        heartbeat: Some(plan.ack_max_chars),
         ..RunRequest::default()
     };
     let result = match state.agents.submit(request).await {
@@ -213,47 +218,19 @@ async fn deliver(
 /// What the reply means.
 fn answered(plan: &Plan, text: &str) -> Map<String, Value> {
     let mut result = Map::new();
-    let (has_token, text) = remark(text);
-    let max = usize::try_from(plan.ack_max_chars).unwrap_or(usize::MAX);
-    if text.is_empty() && !has_token {
-        result.insert("status".into(), "ok-empty".into());
-    } else if has_token && text.chars().count() <= max {
-        result.insert("status".into(), "ok-token".into());
+    if is_nothing(text, plan.ack_max_chars) {
+        let status = if text.trim().is_empty() { "ok-empty" } else { "ok-token" };
+        result.insert("status".into(), status.into());
     } else {
         let reason = if plan.target == "none" { "target-none" } else { "no-target" };
         result.insert("status".into(), "skipped".into());
         result.insert("reason".into(), reason.into());
-        result.insert("preview".into(), text.chars().take(200).collect::<String>().into());
+        result
+            .insert("preview".into(), remark(text).1.chars().take(200).collect::<String>().into());
         result.insert("hasMedia".into(), false.into());
     }
     result
 }
-
-/// Whether a reply begins or ends with the token for "nothing", and what else
-/// it says. In the middle of a sentence it is a word like others.
-fn remark(text: &str) -> (bool, &str) {
-    const TOKEN: &str = "HEARTBEAT_OK";
-    let mut rest = text.trim();
-    let mut found = false;
-    loop {
-        let bare = rest.trim_start_matches(MARKS);
-        let begins = bare.strip_prefix(TOKEN);
-        let begins = begins.filter(|after| !after.starts_with(|c: char| c.is_alphanumeric()));
-        if let Some(after) = begins {
-            rest = after.trim_start_matches(MARKS).trim();
-        } else if let Some(before) =
-            rest.trim_end_matches(['.', '!']).trim_end_matches(MARKS).strip_suffix(TOKEN)
-        {
-            rest = before.trim_end_matches(MARKS).trim();
-        } else {
-            return (found, rest);
-        }
-        found = true;
-    }
-}
-
-/// What models put around the token.
-const MARKS: [char; 3] = ['*', '`', '_'];
 
 /// The prompt of a beat that says a reminder.
 const REMIND: &str = "A reminder is due: it is the newest of the system lines in this message. Tell the user about it in your own words, and do what it asks for, if anything.";
@@ -328,10 +305,6 @@ mod tests {
         assert_eq!(status("HEARTBEAT_OK"), "ok-token");
         assert_eq!(status("All calm. HEARTBEAT_OK"), "ok-token");
         assert_eq!(status(""), "ok-empty");
-        assert_eq!(status("**HEARTBEAT_OK**."), "ok-token");
-        assert_eq!(status("I cannot say HEARTBEAT_OK: the disk is full"), "skipped");
-        assert_eq!(status("HEARTBEAT_OKAY then"), "skipped");
-        assert_eq!(remark("HEARTBEAT_OK\nBut look!").1, "But look!");
         let long = format!("HEARTBEAT_OK {}", "x".repeat(301));
         assert_eq!(status(&long), "skipped");
         assert_eq!(answered(&plan, "Look!")["reason"], "target-none");

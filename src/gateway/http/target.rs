@@ -170,7 +170,9 @@ fn model_override(
     if !known {
         tracing::warn!(provider = named.provider, "x-openclaw-model names an unknown provider");
     }
-    Ok(known.then(|| named.key()))
+    // An auth profile that is named goes along.
+    let profile = named.profile.as_ref().map(|profile| format!("@{profile}"));
+    Ok(known.then(|| named.key() + &profile.unwrap_or_default()))
 }
 
 /// A header's value, trimmed; blank counts as absent.

@@ -76,10 +76,39 @@ async fn a_program_that_was_allowed_for_good_is_not_asked_about_again() {
     say(&mut client, "USE_TOOL exec {\"command\": \"uname -r\"}", "second").await;
     let result = tool_result(&mut client, "second").await;
     assert!(!result.contains("denied"), "{result}");
-    // A shell could do anything with this, so the list does not cover it.
+    // The other program of this line is on no list.
     say(&mut client, "USE_TOOL exec {\"command\": \"uname -r; id\"}", "third").await;
     let asked = client.event("exec.approval.requested").await["payload"].clone();
     assert_eq!(asked["request"]["command"], "uname -r; id");
+}
+
+#[tokio::test]
+async fn a_command_for_a_shell_is_allowed_for_good_as_it_stands() {
+    let (gateway, _provider) = asking(json!({"security": "allowlist", "ask": "on-miss"})).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let shell = "USE_TOOL exec {\"command\": \"sh -c 'echo $((40 + 2))'\"}";
+    say(&mut client, shell, "first").await;
+    let asked = client.event("exec.approval.requested").await["payload"].clone();
+    let answer = json!({"id": asked["id"], "decision": "allow-always"});
+    client.ask("exec.approval.resolve", answer).await;
+    tool_result(&mut client, "first").await;
+    say(&mut client, shell, "second").await;
+    assert_eq!(tool_result(&mut client, "second").await, "42");
+    // Another command of the same shell is another question.
+    say(&mut client, "USE_TOOL exec {\"command\": \"sh -c id\"}", "third").await;
+    let asked = client.event("exec.approval.requested").await["payload"].clone();
+    assert_eq!(asked["request"]["command"], "sh -c id");
+}
+
+#[tokio::test]
+async fn rules_that_cannot_be_read_forbid_every_command() {
+    let (gateway, _provider) = asking(json!({})).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let file = gateway.state_dir().join("exec-approvals.json");
+    std::fs::write(&file, "{\"defaults\": {\"security\": \"deny\"").unwrap();
+    say(&mut client, "USE_TOOL exec {\"command\": \"echo never\"}", "broken").await;
+    let result = tool_result(&mut client, "broken").await;
+    assert!(result.contains("exec-approvals.json cannot be read: EOF"), "{result}");
 }
 
 #[tokio::test]

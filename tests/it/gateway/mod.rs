@@ -4,6 +4,7 @@ mod approvals;
 mod conversation;
 mod flags;
 mod handshake;
+mod jobs;
 #[cfg(target_os = "linux")]
 mod killed;
 mod newer;

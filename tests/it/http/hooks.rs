@@ -48,7 +48,10 @@ async fn a_task_runs_in_the_background_and_its_text_is_marked_as_foreign() {
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(reply.json()["runId"].as_str().unwrap().len(), 36);
     bed.heard("Summarize inbox").await;
-    assert!(bed.models.bodies()[0].to_string().contains("<<<external "));
+    let told = bed.models.bodies()[0].to_string();
+    for part in ["Task: Email | Job ID: ", "<<<EXTERNAL_UNTRUSTED_CONTENT id=", "Source: Webhook"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
     bed.hook("/hooks/github", &json!({"repo": "r1", "items": [{"x": 7}]}), &[]).await;
     bed.heard("repo r1 item 7").await;
 }

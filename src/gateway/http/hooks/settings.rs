@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
+use crate::channels::kinds;
 use crate::config::Snapshot;
 use crate::gateway::http::hooks::dispatch::{self, Work};
 use crate::gateway::http::hooks::template::{self, Scope};
@@ -25,6 +26,8 @@ pub struct Settings {
     pub session_prefixes: Vec<String>,
     /// Configured ids in lower case, the default agent first.
     pub agents: Vec<String>,
+    /// Channels of ours that are configured.
+    pub channels: Vec<String>,
     mappings: Vec<Value>,
 }
 
@@ -64,6 +67,11 @@ impl Settings {
             allow_session: section.get("allowRequestSessionKey") == Some(&Value::Bool(true)),
             session_prefixes: list("allowedSessionKeyPrefixes").unwrap_or_default(),
             agents: agents.to_vec(),
+            channels: kinds()
+                .iter()
+                .filter(|kind| snapshot.config.channels.contains_key(kind.id))
+                .map(|kind| kind.id.to_owned())
+                .collect(),
             mappings,
         })
     }
