@@ -183,6 +183,17 @@ impl Index {
         query.query_map(params![model, most], |row| row.get(0))?.collect()
     }
 
+    /// Drops the vectors of `model` that are not of this length: another model
+    /// answers to the name now.
+    pub(crate) fn forget_other_lengths(
+        &self,
+        model: &str,
+        length: usize,
+    ) -> Result<(), rusqlite::Error> {
+        let sql = "DELETE FROM vectors WHERE model = ?1 AND length(vector) <> ?2";
+        self.0.execute(sql, params![model, length * size_of::<f32>()]).map(|_| ())
+    }
+
     pub(crate) fn add_vectors(
         &mut self,
         model: &str,

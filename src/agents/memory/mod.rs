@@ -266,14 +266,22 @@ async fn learn(
     vectors: &dyn Vectors,
     query: &str,
 ) -> Result<Vec<f64>, String> {
+    let asked = [query.to_owned()];
+    let answer = vectors.embed(&asked).await.map_err(|err| err.to_string())?;
+    let wanted = answer.into_iter().next().filter(|vector| !vector.is_empty());
+    let wanted = wanted.ok_or_else(|| "the provider gave no vector".to_owned())?;
+    let (model, length) = (vectors.model().to_owned(), wanted.len());
+    at_work(memory, move |memory| {
+        memory.with_index(|index| index.forget_other_lengths(&model, length))
+    })
+    .await
+    .map_err(|err| err.to_string())?;
     for _ in 0..MOST_BATCHES {
         if !learn_some(memory, vectors).await? {
             break;
         }
     }
-    let asked = [query.to_owned()];
-    let answer = vectors.embed(&asked).await.map_err(|err| err.to_string())?;
-    answer.into_iter().next().ok_or_else(|| "the provider gave no vector".to_owned())
+    Ok(wanted)
 }
 
 /// Asks for the next missing vectors; `false` when there are none.

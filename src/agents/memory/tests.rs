@@ -13,6 +13,8 @@ use crate::agents::embeddings::EmbedError;
 struct Topics {
     asked: Mutex<Vec<String>>,
     down: bool,
+    /// Numbers that follow the usual ones.
+    longer_by: usize,
 }
 
 impl Vectors for Topics {
@@ -35,11 +37,13 @@ impl Vectors for Topics {
             Ok(texts
                 .iter()
                 .map(|text| {
-                    vec![
+                    let mut vector = vec![
                         about(text, &["cat", "pet", "Minka"]),
                         about(text, &["bicycle", "vehicle"]),
                         0.01,
-                    ]
+                    ];
+                    vector.resize(vector.len() + self.longer_by, 0.0);
+                    vector
                 })
                 .collect())
         }
@@ -140,6 +144,16 @@ async fn meaning_finds_what_words_miss_and_each_text_is_asked_about_once() {
     bed.search("pet", Some(&topics)).await;
     let asked = topics.asked.lock().unwrap();
     assert_eq!(asked.iter().filter(|text| text.contains("bicycle")).count(), 1, "{asked:?}");
+}
+
+#[tokio::test]
+async fn vectors_of_another_length_are_asked_for_anew() {
+    let bed = Bed::new(&json!({}));
+    for longer_by in [0, 2, 1] {
+        let topics = Topics { longer_by, ..Topics::default() };
+        let found = bed.search("vehicle", Some(&topics)).await;
+        assert_eq!(names(&found), ["memory/2026-11-20.md"], "{longer_by}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::agents::sessions::store::{Entries, Store};
 use crate::agents::sessions::{archive, transcript_path};
@@ -146,6 +146,8 @@ fn make_room(
     busy: &BTreeSet<String>,
     round: &mut Round,
 ) -> io::Result<()> {
+    // The index is part of the folder, and what has left it makes room.
+    store.flush()?;
     let mut used = size_of(store.dir());
     if used <= most {
         return Ok(());
@@ -172,6 +174,8 @@ fn make_room(
         if used <= enough {
             break;
         }
+        let listed = entries.get(key).map(|entry| json!(entry.fields()).to_string().len());
+        used = used.saturating_sub(listed.and_then(|it| u64::try_from(it).ok()).unwrap_or(0));
         if let Some(archived) = remove(store, key, now)? {
             let size = std::fs::metadata(&archived).map_or(0, |meta| meta.len());
             if std::fs::remove_file(&archived).is_ok() {
@@ -222,8 +226,6 @@ fn size_of(dir: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const NOW: u64 = 1_795_000_000_000;
@@ -298,6 +300,19 @@ mod tests {
         assert_eq!((round.archives, round.evicted), (1, vec!["s1".to_owned()]));
         assert_eq!(left(&store), ["s0", "s2"]);
         assert!(!dir.path().join("id1.jsonl").exists());
+    }
+
+    #[test]
+    fn what_left_the_index_makes_room_for_who_stays() {
+        let (_dir, store) = store(&[5, 4, 3, 2, 1]);
+        for at in 0..4 {
+            store.update(&format!("s{at}"), |entry| entry.set("note", "x".repeat(3000)));
+        }
+        store.flush().unwrap();
+        let rules = rules(&json!({"maxEntries": 2, "maxDiskBytes": 6500, "highWaterBytes": 3000}));
+        let round = run(&store, &rules, NOW, &busy(&[])).unwrap();
+        assert_eq!((round.capped.len(), round.evicted), (3, vec!["s3".to_owned()]));
+        assert_eq!(left(&store), ["s4"]);
     }
 
     #[test]
