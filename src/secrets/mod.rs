@@ -121,6 +121,28 @@ pub async fn activate(snapshot: &Snapshot) -> Result<Activation, SecretError> {
     activate_with(snapshot, &stores).await
 }
 
+/// The settings and stored profiles behind a reference that an error names.
+fn needed_by(snapshot: &Snapshot, err: &SecretError) -> Vec<String> {
+    let text = err.detail();
+    let is_named = |reference: &SecretRef| {
+        let [id, provider] = [&reference.id, &reference.provider].map(|it| format!("\"{it}\""));
+        let path = format!("secrets.providers.{}.", reference.provider);
+        text.contains(&id) || text.contains(&provider) || text.contains(&path)
+    };
+    let found = collect::collect(&snapshot.runtime, &snapshot.env);
+    let fields = found.active.into_iter().filter(|field| is_named(&field.reference));
+    let mut places: Vec<String> = fields.map(|field| field.path).collect();
+    let (config, env) = (&snapshot.resolved, &snapshot.env);
+    for (path, store) in stores_on_disk(config, &snapshot.state, &snapshot.home, env) {
+        for credential in stores::credentials(&store, config) {
+            if credential.reference.as_ref().is_some_and(is_named) {
+                places.push(format!("{}: profiles.{}", path.display(), credential.id));
+            }
+        }
+    }
+    places
+}
+
 /// Every store that can be read. A broken one is the agents' to report.
 pub fn stores_on_disk(config: &Value, state: &Path, home: &Path, env: &Env) -> Stores {
     stores::agent_dirs(config, state, home, env)

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use rmcp::ClientHandler;
 use rmcp::RoleClient;
 use rmcp::ServiceExt;
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
-use rmcp::service::RunningService;
+use rmcp::service::{NotificationContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::mcp::settings::{Server, Speaks, Way};
@@ -45,7 +47,7 @@ pub(super) async fn connect(
     let give_up = end.clone().drop_guard();
     let opening = async {
         let service = open(inner, name, server, end).await?;
-        introduce(inner, service, end.clone()).await
+        introduce(inner, name, service, end.clone()).await
     };
     let live = tokio::time::timeout(server.connect, opening);
     let live = live
@@ -56,12 +58,30 @@ pub(super) async fn connect(
     Ok(live)
 }
 
-type Service = RunningService<RoleClient, ClientConfig>;
+type Service = RunningService<RoleClient, Us>;
+
+/// Us to a server: hears when its tools are others.
+#[derive(Debug, Clone)]
+struct Us {
+    who: ClientConfig,
+    changed: Arc<Notify>,
+}
+
+impl ClientHandler for Us {
+    fn get_info(&self) -> ClientConfig {
+        self.who.clone()
+    }
+
+    async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
+        self.changed.notify_one();
+    }
+}
 
 /// Who we are to a server.
-fn client() -> ClientConfig {
+fn client() -> Us {
     let who = Implementation::new("openclaw", crate::base::VERSION);
-    ClientConfig::new(ClientCapabilities::default(), who)
+    let who = ClientConfig::new(ClientCapabilities::default(), who);
+    Us { who, changed: Arc::default() }
 }
 
 async fn open(
@@ -104,7 +124,7 @@ async fn address(
     let older = async |http, custom: &HashMap<HeaderName, HeaderValue>| {
         let headers = HeaderMap::try_from(custom).map_err(|err| err.to_string())?;
         let stream = Sse::open(http, url, headers).await.map_err(|err| err.to_string())?;
-        client().serve_with_ct(stream, end.clone()).await.map_err(|err| err.to_string())
+        client().serve_with_ct(stream, end.clone()).await.map_err(|err| plain(&err.to_string()))
     };
     if speaks == Some(Speaks::Sse) {
         return older(http, &custom).await;
@@ -112,12 +132,19 @@ async fn address(
     let config = StreamableHttpClientTransportConfig::with_uri(url).custom_headers(custom.clone());
     let newer = StreamableHttpClientTransport::with_client(http.clone(), config);
     let newer = client().serve_with_ct(newer, end.child_token()).await;
-    let refused = match newer.map_err(|err| err.to_string()) {
+    let refused = match newer.map_err(|err| plain(&err.to_string())) {
         Err(refused) if speaks.is_none() => refused,
         settled => return settled,
     };
     let opened = older(http, &custom).await;
     opened.map_err(|err| format!("as streamable HTTP: {refused}; as a stream of events: {err}"))
+}
+
+/// An error without the type of the transport, which means nothing to people.
+fn plain(text: &str) -> String {
+    let bare =
+        text.starts_with("Send message error Transport [").then(|| text.split_once("] error: "));
+    bare.flatten().map_or(text, |(_, rest)| rest).to_owned()
 }
 
 /// A server that is a program on its standard input and output.
@@ -160,7 +187,7 @@ async fn program(
     client().serve_with_ct(transport, end.clone()).await.map_err(|err| {
         let complaint = complaint.lock().unwrap_or_else(PoisonError::into_inner);
         match complaint.as_str() {
-            "" => err.to_string(),
+            "" => plain(&err.to_string()),
             last => format!("{err}; its last words: {last}"),
         }
     })
@@ -169,13 +196,28 @@ async fn program(
 /// Asks for the tools and lets the connection live until `end`.
 async fn introduce(
     inner: &Arc<Inner>,
+    name: &str,
     service: Service,
     end: CancellationToken,
 ) -> Result<Live, String> {
     let peer = service.peer().clone();
     let tools = service.list_all_tools().await.map_err(|err| format!("its tools: {err}"))?;
+    let (owner, name, asked) = (Arc::clone(inner), name.to_owned(), peer.clone());
+    let changed = Arc::clone(&service.service().changed);
     inner.lifecycle.spawn("MCP connection", move |_| async move {
-        drop(service.waiting().await);
+        let news = async {
+            loop {
+                changed.notified().await;
+                match asked.list_all_tools().await {
+                    Ok(tools) => owner.servers.offer(&owner, &name, &end, &tools, &asked),
+                    Err(err) => tracing::warn!("mcp.servers.{name}: its tools: {err}"),
+                }
+            }
+        };
+        tokio::select! {
+            _ = service.waiting() => {}
+            () = news => {}
+        }
         end.cancel();
     });
     Ok(Live { peer, tools })

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::agents::mcp::connect::Live;
+use crate::agents::mcp::connect::{Live, Peer};
 use crate::agents::runtime::Inner;
 use crate::agents::tools::Tool;
 use crate::config::Snapshot;
@@ -169,6 +169,24 @@ impl Servers {
         });
     }
 
+    /// Takes over the tools that a connected server has now.
+    fn offer(
+        &self,
+        inner: &Inner,
+        name: &str,
+        end: &CancellationToken,
+        offered: &[rmcp::model::Tool],
+        peer: &Peer,
+    ) {
+        let mut known = self.known();
+        let is_same = |it: &&mut Known| matches!(it.state, State::Connected(_)) && it.end == *end;
+        let Some(it) = known.get_mut(name).filter(is_same) else { return };
+        it.withdraw(inner);
+        let tools = add(inner, name, offered, peer);
+        tracing::info!(server = name, tools = tools.len(), "MCP server changed its tools");
+        it.state = State::Connected(tools);
+    }
+
     /// Takes over what became of a connection, unless it is no longer wanted.
     fn settle(&self, inner: &Inner, name: &str, end: &CancellationToken, outcome: Outcome) {
         let mut known = self.known();
@@ -177,14 +195,7 @@ impl Servers {
         let Some(it) = known.get_mut(name).filter(is_same) else { return };
         it.state = match outcome {
             Ok(live) => {
-                let mut tools = Vec::new();
-                for offered in &live.tools {
-                    let taken = |name: &str| inner.toolbox.get(name).is_some();
-                    let full = settings::tool_name(name, &offered.name, taken);
-                    let tool = tool::McpTool::new(full.clone(), name, offered, &live.peer);
-                    inner.toolbox.add(Arc::new(tool) as Arc<dyn Tool>);
-                    tools.push(full);
-                }
+                let tools = add(inner, name, &live.tools, &live.peer);
                 tracing::info!(server = name, tools = tools.len(), "MCP server connected");
                 State::Connected(tools)
             }
@@ -197,6 +208,19 @@ impl Servers {
 }
 
 type Outcome = Result<Live, String>;
+
+/// Adds what a server offers to the toolbox; returns the names.
+fn add(inner: &Inner, name: &str, offered: &[rmcp::model::Tool], peer: &Peer) -> Vec<String> {
+    let mut tools = Vec::new();
+    for offered in offered {
+        let taken = |name: &str| inner.toolbox.get(name).is_some();
+        let full = settings::tool_name(name, &offered.name, taken);
+        let tool = tool::McpTool::new(full.clone(), name, offered, peer);
+        inner.toolbox.add(Arc::new(tool) as Arc<dyn Tool>);
+        tools.push(full);
+    }
+    tools
+}
 
 /// Connects to a server as a task of its own.
 fn start(inner: &Arc<Inner>, name: String, it: &Known) {

@@ -27,10 +27,14 @@ pub(super) struct McpTool {
 impl McpTool {
     pub(super) fn new(full: String, server: &str, tool: &rmcp::model::Tool, peer: &Peer) -> Self {
         let description = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or_default();
+        // Model servers refuse what does not say that it is an object.
+        let mut parameters = (*tool.input_schema).clone();
+        parameters.entry("type").or_insert("object".into());
+        parameters.entry("properties").or_insert_with(|| json!({}));
         let spec = ToolSpec {
             name: full,
             description: description.to_owned(),
-            parameters: Value::Object((*tool.input_schema).clone()),
+            parameters: Value::Object(parameters),
         };
         let (server, name) = (server.to_owned(), tool.name.clone().into_owned());
         Self { spec, server, name, peer: peer.clone() }

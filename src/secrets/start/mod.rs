@@ -11,7 +11,7 @@ use crate::config::schema::support;
 use crate::config::write::{self, Author, Before};
 use crate::config::{Config, Snapshot, edit};
 use crate::profile::paths::Paths;
-use crate::secrets::{Activation, activate};
+use crate::secrets::{Activation, activate, needed_by};
 
 /// A gateway that may open its port.
 #[derive(Debug)]
@@ -30,6 +30,9 @@ pub async fn check(flags: &Flags, mut snapshot: Snapshot) -> Result<Prepared, St
     let intent = gate::admit(flags, &snapshot)?;
     let secrets = activate(&snapshot).await.map_err(|err| {
         tracing::error!(target: "secrets", "[SECRETS_RELOADER_DEGRADED] {err}");
+        for place in needed_by(&snapshot, &err) {
+            tracing::error!(target: "secrets", "needed by {place}");
+        }
         StartRefusal::failed(format!("Startup failed: required secrets are unavailable. {err}"))
     })?;
     let serving = gate::serve(intent, &snapshot, &secrets.resolved)?;

@@ -113,6 +113,67 @@ async fn tools_of_programs_and_of_addresses_are_called_and_a_broken_server_costs
     panic!("the server outlived the gateway");
 }
 
+/// Has one tool more after each call, and says so.
+const GROWING: &str = r#"
+import json, sys
+tools = []
+def grow():
+    tools.append({"name": f"tool{len(tools)}", "inputSchema": {}})
+def say(**what):
+    print(json.dumps({"jsonrpc": "2.0", **what}), flush=True)
+grow()
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    method = asked["method"]
+    if method == "initialize":
+        result = {"protocolVersion": asked["params"]["protocolVersion"],
+                  "capabilities": {"tools": {"listChanged": True}},
+                  "serverInfo": {"name": "growing", "version": "1"}}
+    elif method == "tools/list":
+        result = {"tools": tools}
+    else:
+        result = {"content": [{"type": "text", "text": "called " + asked["params"]["name"]}]}
+        grow()
+        say(method="notifications/tools/list_changed")
+    say(id=asked["id"], result=result)
+"#;
+
+#[tokio::test]
+async fn a_server_whose_tools_change_offers_the_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("server.py");
+    std::fs::write(&script, GROWING).unwrap();
+    let provider = FakeProvider::start().await;
+    let mut config = provider.config();
+    config["agents"]["defaults"]["skipBootstrap"] = true.into();
+    config["mcp"] = json!({"servers": {"it": {"command": "python3", "args": [script]}}});
+    let gateway = Box::pin(TestGateway::start_with(config)).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let mut called = 0;
+    for turn in 0..600 {
+        let (id, name) = (format!("g-{turn}"), format!("it__tool{called}"));
+        let told = use_tool(&provider, &mut client, &id, &name, &json!({})).await;
+        if told.contains("not found") {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        }
+        assert_eq!(told, format!("called tool{called}"));
+        called += 1;
+        if called == 3 {
+            // What says nothing about its arguments takes an object all the same.
+            let body = provider.bodies().pop().unwrap();
+            let offered = body["tools"].as_array().unwrap().iter();
+            let mut ours =
+                offered.map(|tool| &tool["function"]).filter(|it| it["name"] == "it__tool0");
+            assert_eq!(ours.next().unwrap()["parameters"]["type"], "object");
+            return;
+        }
+    }
+    panic!("the new tools were not offered; {called} were");
+}
+
 /// Says nothing until the file of its argument is there, then what `PROGRAM` says.
 const LATE: &str = r"
 import os, sys, time
