@@ -42,7 +42,10 @@ def wish(body):
 
 
 def anthropic(text, commands):
-    yield {"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 120, "output_tokens": 1}}}
+    # The official SDK appends to the lists of this first message.
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "content": []}
+    usage = {"input_tokens": 120, "output_tokens": 1}
+    yield {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, "usage": usage}}
     blocks = [({"type": "thinking", "thinking": "", "signature": ""}, [
         {"type": "thinking_delta", "thinking": "Let me see."}, {"type": "signature_delta", "signature": SIGNATURE}])]
     if text:
