@@ -612,7 +612,7 @@ mod tests {
         let retry = json!({"retry": {"maxAttempts": 2, "backoffMs": [7], "retryOn": ["timeout"]}});
         let config = as_map(retry);
         let id = add();
-        let mut finish = |id: &str, error: &str, config: &Map<String, Value>| {
+        let finish = |id: &str, error: &str, config: &Map<String, Value>| {
             cron.finish(id, &failed(error), NOW, NOW, config).unwrap().next
         };
         assert_eq!(finish(&id, "the run timed out", &config), Some(NOW + 7));

@@ -52,13 +52,12 @@ pub fn notices(
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
     let delivery = job.delivery.as_ref().unwrap_or(&Value::Null);
-    let webhook = match delivery["mode"] == "webhook" {
-        true => text(delivery, "to"),
+    let webhook = if delivery["mode"] == "webhook" {
+        text(delivery, "to")
+    } else {
         // As jobs of early versions say it.
-        false => cron
-            .get("webhook")
-            .and_then(Value::as_str)
-            .filter(|_| job.rest.get("notify") == Some(&Value::Bool(true))),
+        let asked = job.rest.get("notify") == Some(&Value::Bool(true));
+        cron.get("webhook").and_then(Value::as_str).filter(|_| asked)
     };
     if let Some(url) = webhook.filter(|_| event["summary"].is_string()) {
         notices.push(Notice::Post { url: url.to_owned(), body: event.clone() });
@@ -193,7 +192,7 @@ mod tests {
         }
     }
 
-    fn map(value: Value) -> Map<String, Value> {
+    fn map(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
@@ -210,7 +209,7 @@ mod tests {
     fn failures_are_told_where_the_job_or_the_configuration_says() {
         let event = json!({"status": "error", "error": "no", "runAtMs": 1});
         let cron =
-            map(json!({"failureDestination": {"mode": "webhook", "to": "https://g.example"}}));
+            map(&json!({"failureDestination": {"mode": "webhook", "to": "https://g.example"}}));
         let general = notices(&cron, &job(json!({"mode": "none"}), Value::Null), &event, None);
         let Notice::Post { url, body } = &general[0] else { panic!("{general:?}") };
         assert_eq!((url.as_str(), &body["status"]), ("https://g.example", &json!("error")));
@@ -227,7 +226,7 @@ mod tests {
 
     #[test]
     fn alerts_have_their_number_and_pause() {
-        let cron = map(json!({"failureAlert": {"enabled": true, "after": 3}}));
+        let cron = map(&json!({"failureAlert": {"enabled": true, "after": 3}}));
         let plain = job(json!({"mode": "none"}), Value::Null);
         assert_eq!(alert_rule(&cron, &plain), Some((3, ALERT_PAUSE_MS)));
         assert_eq!(alert_rule(&Map::new(), &plain), None);

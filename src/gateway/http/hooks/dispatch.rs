@@ -18,7 +18,7 @@ use crate::gateway::routing::outbound;
 #[derive(Debug)]
 pub enum Work {
     Wake { text: String, now: bool },
-    Agent(AgentTask),
+    Agent(Box<AgentTask>),
 }
 
 /// A task for an agent.
@@ -100,7 +100,7 @@ pub fn agent(
     let message =
         if unsafe_content { message.to_owned() } else { wrapped(name, &run_id, source, message) };
     let to = text(payload, "to").map(str::to_owned);
-    Ok(Work::Agent(AgentTask {
+    Ok(Work::Agent(Box::new(AgentTask {
         run_id,
         name: name.to_owned(),
         agent,
@@ -111,7 +111,7 @@ pub fn agent(
         timeout: seconds.map(|seconds| Duration::from_secs_f64(seconds.floor().min(1e9))),
         wake_now: text(payload, "wakeMode") != Some("next-heartbeat"),
         deliver: (payload.get("deliver") != Some(&Value::Bool(false))).then_some((channel, to)),
-    }))
+    })))
 }
 
 /// Foreign text between marks it cannot forge, with a warning in front.

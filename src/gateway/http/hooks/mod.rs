@@ -99,7 +99,7 @@ impl Hooks {
                 Ok(reply::json(StatusCode::OK, &json!({"ok": true, "mode": mode})))
             }
             Work::Agent(task) => {
-                let run_id = self.run(state, name, asked.headers, &payload, task, now);
+                let run_id = self.run(state, name, asked.headers, &payload, *task, now);
                 Ok(reply::json(StatusCode::OK, &json!({"ok": true, "runId": run_id})))
             }
         }
