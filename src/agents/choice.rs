@@ -171,7 +171,7 @@ impl ModelSource for Connected {
 }
 
 /// The configured model of an agent: primary and fallbacks.
-pub(crate) fn configured(config: &Config, agent: Option<&str>) -> (String, Vec<String>) {
+pub fn configured(config: &Config, agent: Option<&str>) -> (String, Vec<String>) {
     let own = agent
         .or_else(|| Some(config.agents.default_id()))
         .and_then(|id| config.agents.get(id))
@@ -257,6 +257,14 @@ pub(crate) fn thinking(
 /// Whether the configuration says that the model reasons.
 pub(crate) fn reasons(config: &Config, provider: &str, model: &str) -> bool {
     configured_model(config, provider, model).is_some_and(|known| known.reasoning)
+}
+
+/// The levels of thinking that make a difference to a model.
+pub fn thinking_levels(config: &Config, provider: &str, model: &str) -> &'static [&'static str] {
+    const LEVELS: [&str; 5] = ["off", "minimal", "low", "medium", "high"];
+    let known = crate::agents::models::catalog::find(provider, model);
+    let thinks = reasons(config, provider, model) || known.is_some_and(|known| known.reasoning);
+    if thinks { &LEVELS } else { &LEVELS[..1] }
 }
 
 #[cfg(test)]

@@ -639,6 +639,13 @@ impl Inner {
         Self::row_with(&self.config.load().config, key, entry)
     }
 
+    /// The runs that wait or work in a session.
+    pub(crate) fn active_in(&self, key: &SessionKey) -> Vec<String> {
+        let runs = self.runs();
+        let active = runs.values().filter(|run| !run.is_done() && run.key.as_ref() == Some(key));
+        active.map(|run| run.id.clone()).collect()
+    }
+
     pub(crate) fn row_with(config: &Config, key: &SessionKey, entry: &Entry) -> Value {
         let default: ModelChoice = choice::default_choice(config, key.agent());
         row_of(key.as_str(), entry, &default)
@@ -655,6 +662,26 @@ impl Inner {
         choice::thinking(config, agent, entry, choice::reasons(config, provider, model))
     }
 
+    /// Where the next lines of a session go, its header among them if it has none.
+    fn pen_of(&self, key: &SessionKey, store: &Store, entry: &Entry) -> io::Result<(PathBuf, Pen)> {
+        let path = transcript_path(store.dir(), entry);
+        let mut pen = Pen::after(&read_branch(&path)?);
+        let cwd = self.workspaces.of(&self.config.load().config, key.agent().unwrap_or("main"));
+        pen.begin(entry.session_id(), &cwd.display().to_string(), self.clock.now_ms());
+        Ok((path, pen))
+    }
+
+    /// Gives a session its file before anything is said in it. Blocking.
+    pub(crate) fn begin_transcript(
+        &self,
+        key: &SessionKey,
+        store: &Store,
+        entry: &Entry,
+    ) -> io::Result<()> {
+        let (path, mut pen) = self.pen_of(key, store, entry)?;
+        append(&path, &pen.take())
+    }
+
     /// Appends a reply that no model made to a session. Blocking.
     pub(crate) fn append_injected(
         &self,
@@ -663,13 +690,9 @@ impl Inner {
         entry: &Entry,
         text: &str,
     ) -> io::Result<(String, Value)> {
-        let path = transcript_path(store.dir(), entry);
         let now = self.clock.now_ms();
         let message = turn::injected_message(text, now);
-        let branch = read_branch(&path)?;
-        let mut pen = Pen::after(&branch);
-        let cwd = self.workspaces.of(&self.config.load().config, key.agent().unwrap_or("main"));
-        pen.begin(entry.session_id(), &cwd.display().to_string(), now);
+        let (path, mut pen) = self.pen_of(key, store, entry)?;
         let (id, _) = pen.message(&message, now);
         append(&path, &pen.take())?;
         store.update(key.as_str(), |entry| entry.set("updatedAt", now));

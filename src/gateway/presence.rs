@@ -91,10 +91,10 @@ impl Presence {
 
     fn note(&self, caller: &Caller, reason: &str, now: u64) -> bool {
         let client = &caller.client;
-        if client.is_cli() {
+        let mode = &client.mode;
+        if client.is_cli() || (caller.protocol >= 4 && only_asks(mode)) {
             return false;
         }
-        let mode = &client.mode;
         let host = client.label().to_owned();
         let entry = Entry {
             text: Some(format!("Node: {host} · mode {mode}")),
@@ -138,6 +138,27 @@ impl Presence {
     /// The entry under `key`.
     pub fn get(&self, key: &str) -> Option<Entry> {
         self.lock().get(key).cloned()
+    }
+
+    /// The list as clients of a protocol see it. Since protocol 4 the gateway shows
+    /// the make of its machine, not of the processor, and which process it is.
+    pub fn list_for(&self, protocol: u64, process: &str, now: u64) -> Value {
+        let mut list = self.list(now);
+        if protocol < 4 {
+            return list;
+        }
+        if let Some(entries) = list.as_array_mut() {
+            entries.retain(|entry| !entry["mode"].as_str().is_some_and(only_asks));
+        }
+        let own = list.as_array_mut().into_iter().flatten().find(|entry| entry["reason"] == "self");
+        if let Some(Value::Object(own)) = own {
+            own.shift_remove("modelIdentifier");
+            if let Some(model) = machine_model() {
+                own.insert("modelIdentifier".into(), model.into());
+            }
+            own.insert("instanceId".into(), process.into());
+        }
+        list
     }
 
     /// The list as clients see it, newest first; the gateway is always current.
@@ -268,6 +289,21 @@ fn architecture() -> &'static str {
         "aarch64" => "arm64",
         other => other,
     }
+}
+
+/// Whether a client of this mode comes and goes: since protocol 4 it does not count
+/// as being there.
+fn only_asks(mode: &str) -> bool {
+    matches!(mode, "cli" | "backend" | "probe")
+}
+
+/// What the maker calls this machine, where the system says so.
+fn machine_model() -> Option<String> {
+    ["/sys/devices/virtual/dmi/id/product_name", "/proc/device-tree/model"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .map(|text| text.trim().trim_end_matches('\0').to_owned())
+        .find(|model| !model.is_empty())
 }
 
 #[cfg(test)]

@@ -119,6 +119,7 @@ impl Shape {
     pub fn check_known(&self, value: &Value) -> Option<String> {
         match self {
             Self::Object(fields) => Self::Open(fields).check(value),
+            Self::AnyOf(shapes) if shapes.iter().any(|it| it.check_known(value).is_none()) => None,
             other => other.check(value),
         }
     }
@@ -346,6 +347,9 @@ mod tests {
             "must have required property 'text'"
         );
         assert_eq!(said(json!({"mode": "now", "text": 3, "x": 1})), "at /text: must be string");
+        let either = Shape::AnyOf(&[WAKE, NESTED]);
+        assert_eq!(either.check_known(&json!({"mode": "now", "text": "hi", "x": 1})), None);
+        assert!(either.check_known(&json!({"mode": "now", "x": 1})).is_some());
     }
 
     #[track_caller]

@@ -75,6 +75,8 @@ pub struct ResolveParams {
 pub struct HistoryParams {
     pub session_key: String,
     pub limit: Option<usize>,
+    /// Messages at the end to leave out; only pages of protocol 4 have it.
+    pub offset: usize,
     pub max_chars: Option<usize>,
 }
 
@@ -200,6 +202,7 @@ impl Sessions {
         self.stop_runs(&key).await;
         self.blocking(move |this| {
             let entry = this.reset_now(&key, reason)?;
+            this.begin(&key, &entry)?;
             Ok(json!({"ok": true, "key": key.as_str(), "entry": entry.fields()}))
         })
         .await
@@ -342,7 +345,7 @@ impl Sessions {
         self.inner.stores.of(&snapshot.config, &self.agent_of(key))
     }
 
-    fn read_store(&self, key: &SessionKey) -> Result<Arc<Store>, SessionError> {
+    pub(super) fn read_store(&self, key: &SessionKey) -> Result<Arc<Store>, SessionError> {
         let store = self.store(key);
         store.refresh().map_err(|source| io_error(store.path(), source))?;
         Ok(store)
@@ -504,11 +507,20 @@ impl Sessions {
     ) -> Result<Arc<Entry>, SessionError> {
         let store = self.read_store(key)?;
         let now = self.inner.clock.now_ms();
+        let config = self.inner.config.load();
+        let default = choice::default_choice(&config.config, Some(&self.agent_of(key)));
         if let Some(old) = store.get(key.as_str()).filter(|old| !old.session_id().is_empty()) {
             let path = transcript_path(store.dir(), &old);
             archive(&path, "reset", now).map_err(|source| io_error(&path, source))?;
         }
-        Ok(self.renew(&store, key, now, |_| {}))
+        Ok(self.renew(&store, key, now, |entry| {
+            if entry.text("model").is_none() {
+                let (provider, model) = rows::model_of(entry, &default);
+                let (provider, model) = (provider.to_owned(), model.to_owned());
+                entry.set("modelProvider", provider);
+                entry.set("model", model);
+            }
+        }))
     }
 
     /// Gives a key a conversation without a past.
@@ -527,6 +539,13 @@ impl Sessions {
         });
         self.inner.stores.flush_soon(store);
         entry
+    }
+
+    /// Other programs expect a session that someone made to have its file.
+    fn begin(&self, key: &SessionKey, entry: &Entry) -> Result<(), SessionError> {
+        let store = self.store(key);
+        let begun = self.inner.begin_transcript(key, &store, entry);
+        begun.map_err(|source| io_error(&transcript_path(store.dir(), entry), source))
     }
 
     fn delete_now(&self, key: &SessionKey, transcript: bool) -> Result<Value, SessionError> {
@@ -548,7 +567,11 @@ impl Sessions {
         }))
     }
 
-    fn messages(&self, key: &SessionKey, limit: usize) -> Result<Vec<Stored>, SessionError> {
+    pub(super) fn messages(
+        &self,
+        key: &SessionKey,
+        limit: usize,
+    ) -> Result<Vec<Stored>, SessionError> {
         let store = self.read_store(key)?;
         let Some(entry) = store.get(key.as_str()).filter(|entry| !entry.session_id().is_empty())
         else {
@@ -561,7 +584,7 @@ impl Sessions {
     fn history_now(&self, params: &HistoryParams) -> Result<Value, SessionError> {
         let key = self.canonical(&params.session_key);
         let limit = params.limit.unwrap_or(200).min(1000);
-        let messages = history::shape(self.messages(&key, limit)?, params.max_chars);
+        let messages = history::shape(self.messages(&key, limit)?, params.max_chars, false);
         let entry = self.store(&key).get(key.as_str());
         let snapshot = self.inner.config.load();
         let mut result = json!({"sessionKey": params.session_key});
@@ -622,6 +645,7 @@ impl Sessions {
             }
         });
         self.inner.stores.flush_soon(&store);
+        self.begin(&key, &entry)?;
         Ok(json!({
             "ok": true, "key": key.as_str(), "sessionId": entry.session_id(),
             "entry": entry.fields(), "runStarted": false,

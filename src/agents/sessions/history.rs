@@ -27,12 +27,12 @@ const BLOCKS: &[&str] = &[
 ];
 
 /// Shapes stored messages for `chat.history`.
-pub(crate) fn shape(messages: Vec<Stored>, max_chars: Option<usize>) -> Vec<Value> {
+pub(crate) fn shape(messages: Vec<Stored>, max_chars: Option<usize>, newer: bool) -> Vec<Value> {
     let max_chars = max_chars.unwrap_or(DEFAULT_MAX_CHARS);
     let mut shaped: Vec<(Value, usize)> = messages
         .into_iter()
         .map(|stored| {
-            let message = shape_one(stored, max_chars);
+            let message = shape_one(stored, max_chars, newer);
             let size = message.to_string().len();
             if size > MOST_MESSAGE_BYTES {
                 let message = placeholder(&message);
@@ -54,13 +54,14 @@ pub(crate) fn shape(messages: Vec<Stored>, max_chars: Option<usize>) -> Vec<Valu
 }
 
 /// One message with its place in the transcript, as subscribers receive it.
-pub(crate) fn shape_one(stored: Stored, max_chars: usize) -> Value {
+/// Clients of the newer protocol get all parts of a price, and what was typed as text.
+pub(crate) fn shape_one(stored: Stored, max_chars: usize, newer: bool) -> Value {
     let mut message = stored.message;
     let is_user = message["role"] == "user";
     if is_user {
         strip_user(&mut message);
     }
-    if let Some(cost) = message.pointer_mut("/usage/cost") {
+    if let Some(cost) = message.pointer_mut("/usage/cost").filter(|_| !newer) {
         let total = cost["total"].clone();
         *cost = json!({"total": total});
     }
@@ -69,6 +70,13 @@ pub(crate) fn shape_one(stored: Stored, max_chars: usize) -> Value {
         fields.shift_remove("details");
     }
     cut_texts(&mut message, max_chars);
+    if newer
+        && is_user
+        && let Some([block]) = message["content"].as_array().map(Vec::as_slice)
+        && let Some(text) = block["text"].as_str().map(str::to_owned)
+    {
+        message["content"] = text.into();
+    }
     let label = message.as_object_mut().and_then(|fields| fields.shift_remove("senderLabel"));
     message["__openclaw"] = json!({"id": stored.id, "seq": stored.seq});
     if let Some(label) = label {
@@ -256,7 +264,7 @@ mod tests {
                             "usage": {"input": 1, "cost": {"input": 0.1, "total": 0.2}}}),
         };
         assert_eq!(
-            shape_one(stored, 100),
+            shape_one(stored, 100, false),
             json!({"role": "user", "content": [{"type": "text", "text": "hi"}],
                    "usage": {"input": 1, "cost": {"total": 0.2}},
                    "__openclaw": {"id": "ab", "seq": 3}, "senderLabel": "probe (gateway-client)"})
@@ -271,7 +279,7 @@ mod tests {
             seq: 1,
             message: json!({"role": "assistant", "content": big}),
         };
-        let shaped = shape(vec![stored], Some(500_000));
+        let shaped = shape(vec![stored], Some(500_000), false);
         assert_eq!(shaped[0]["content"][0]["text"], OMITTED);
     }
 

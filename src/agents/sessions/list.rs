@@ -104,7 +104,11 @@ impl Sessions {
                 total += 1;
                 continue;
             }
-            let mut row = Inner::row_with(config, &key, &entry);
+            let mut row = if params.paged {
+                self.newer_row_of(&key, Some(&entry), true)
+            } else {
+                Inner::row_with(config, &key, &entry)
+            };
             if needle.as_deref().is_some_and(|needle| !rows::matches(&row, needle)) {
                 continue;
             }
@@ -134,6 +138,7 @@ impl Sessions {
             },
         });
         if params.paged {
+            list["defaults"] = self.newer_defaults(None);
             let next = offset + sessions.len();
             let more = next < total;
             list["totalCount"] = total.into();

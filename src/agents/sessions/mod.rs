@@ -8,6 +8,7 @@ mod history;
 mod keys;
 mod list;
 pub(crate) mod maintenance;
+mod newer;
 mod patch;
 mod rows;
 mod store;
@@ -45,6 +46,7 @@ pub use api::SessionError;
 pub use api::Sessions;
 pub use entry::Entry;
 pub use list::ListParams;
+pub use newer::choose as choose_thinking;
 
 pub(crate) use history::ellipsis;
 pub(crate) use history::plain_text;
@@ -86,7 +88,7 @@ pub(crate) fn iso_time(ms: u64) -> String {
 /// stripped, place in the transcript added.
 pub fn shown_message(id: &str, seq: u64, message: &Value) -> Value {
     let stored = transcript::Stored { id: id.to_owned(), seq, message: message.clone() };
-    history::shape_one(stored, history::DEFAULT_MAX_CHARS)
+    history::shape_one(stored, history::DEFAULT_MAX_CHARS, false)
 }
 
 /// The stores of all agents.

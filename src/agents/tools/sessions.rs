@@ -240,6 +240,7 @@ async fn list(context: &ToolContext, arguments: &Value) -> Result<ToolResult, St
                 session_key: key.to_owned(),
                 limit: usize::try_from(messages).ok(),
                 max_chars: Some(2_000),
+                offset: 0,
             };
             let history = sessions.history(params).await.map_err(|err| err.to_string())?;
             row["messages"] = history["messages"].clone();
@@ -272,6 +273,7 @@ async fn history(context: &ToolContext, arguments: &Value) -> Result<ToolResult,
         session_key: key.as_str().to_owned(),
         limit: Some(limit),
         max_chars: Some(4_000),
+        offset: 0,
     };
     let history = sessions(context).history(params).await.map_err(|err| err.to_string())?;
     let with_tools = arguments["includeTools"].as_bool().unwrap_or(false);

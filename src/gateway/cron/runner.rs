@@ -16,7 +16,7 @@ use crate::gateway::cron::job::{Job, Payload};
 use crate::gateway::cron::{Finished, Ran, report, store};
 use crate::gateway::heartbeat::REMINDER;
 use crate::gateway::noted;
-use crate::gateway::routing::outbound;
+use crate::gateway::routing::outbound::{self, Destination};
 use crate::protocol::events::Event;
 
 /// Longest sleep between looks at the jobs' file.
@@ -85,7 +85,7 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
             lifecycle.spawn("cron job", move |_stop| async move {
                 // Closed never: the semaphore outlives its users.
                 let _slot = slots.acquire().await;
-                run_job(&state, job).await;
+                run_job(&state, job, None).await;
             });
         }
     }
@@ -129,8 +129,9 @@ async fn wait_time(state: &Arc<State>) -> Option<Duration> {
     Some(next.map_or(LONGEST_SLEEP, |at| Duration::from_millis(at.saturating_sub(now))))
 }
 
-/// Runs a claimed job to its end and notes what became of it.
-pub async fn run_job(state: &Arc<State>, job: Job) {
+/// Runs a claimed job to its end and notes what became of it; a run that someone
+/// asked for has an id.
+pub async fn run_job(state: &Arc<State>, job: Job, run_id: Option<String>) {
     let started = state.clock.now_ms();
     broadcast(state, &job.id, "started", [("runAtMs", started.into())]);
     let task = noted::job_began(state, &job, started).await;
@@ -174,6 +175,9 @@ pub async fn run_job(state: &Arc<State>, job: Job) {
     entry.insert("ts".into(), ended.into());
     entry.insert("jobId".into(), job.id.clone().into());
     entry.insert("action".into(), "finished".into());
+    if let Some(run_id) = run_id {
+        entry.insert("runId".into(), run_id.into());
+    }
     entry.extend(event.clone());
     let (path, id) = (state.services.cron.path(), job.id.clone());
     let limits = store::LogLimits::of(&state.config.load().config.cron);
@@ -216,7 +220,7 @@ fn with_action<K: Into<String>>(
     payload
 }
 
-fn agent_of(state: &State, job: &Job) -> String {
+pub fn agent_of(state: &State, job: &Job) -> String {
     match &job.agent_id {
         Some(agent) => agent.to_lowercase(),
         None => state.config.load().config.agents.default_id().to_lowercase(),
@@ -345,11 +349,8 @@ async fn announce(state: &State, job: &Job, outcome: &RunOutcome, ran: &mut Ran)
     if delivery["mode"] != "announce" || outcome.silent || outcome.text.trim().is_empty() {
         return;
     }
-    let main = format!("agent:{}:main", agent_of(state, job));
-    let main = state.agents.sessions().canonical(&main);
     let (channel, to) = (text("channel"), text("to"));
-    let place = outbound::target(state, &main, channel, text("accountId"), to).await;
-    let result = match place {
+    let result = match place(state, job).await {
         Ok(place) => outbound::deliver(state, place, &outcome.text).await,
         Err(why) => Err(why),
     };
@@ -365,6 +366,15 @@ async fn announce(state: &State, job: &Job, outcome: &RunOutcome, ran: &mut Ran)
         }
         Err(_) => {}
     }
+}
+
+/// Where a job's `delivery` says that its reply goes.
+pub async fn place(state: &State, job: &Job) -> Result<Destination, String> {
+    let delivery = job.delivery.as_ref().unwrap_or(&Value::Null);
+    let text = |key: &str| delivery[key].as_str().map(str::trim).filter(|text| !text.is_empty());
+    let main = format!("agent:{}:main", agent_of(state, job));
+    let main = state.agents.sessions().canonical(&main);
+    outbound::target(state, &main, text("channel"), text("accountId"), text("to")).await
 }
 
 fn failed(error: String) -> Ran {

@@ -15,6 +15,7 @@ use crate::gateway::noted;
 use crate::gateway::routing::outbound;
 use crate::gateway::rpc::attachments;
 use crate::gateway::rpc::params::{flag, text, uint};
+use crate::gateway::rpc::usage::totals::number;
 use crate::gateway::rpc::{Call, Method, Reply};
 use crate::protocol::error::ErrorShape;
 use crate::protocol::scope::Scope;
@@ -62,12 +63,12 @@ async fn agent(call: Call) -> Reply {
             if flag(&call.params, "deliver") == Some(true) {
                 deliver(&call, &outcome).await?;
             }
-            return Ok(finished(&run_id, &outcome));
+            return Ok(told(&call, &run_id, &outcome));
         }
     }
     // A repeat gets what is known now, and nothing after that.
     if let Some(outcome) = agents.known(&run_id).flatten() {
-        return Ok(finished(&run_id, &outcome));
+        return Ok(told(&call, &run_id, &outcome));
     }
     let active = agents.active();
     let at = active.iter().find(|run| run.run_id == run_id).map(|run| run.accepted_at);
@@ -240,7 +241,28 @@ fn reset_command(message: &str) -> Option<(ResetReason, &str)> {
     Some((reason, rest.trim()))
 }
 
-/// The second response of `agent`. A model's refusal is an answer; only what
+/// The second response of `agent`, with what protocol 4 says besides.
+fn told(call: &Call, run_id: &str, outcome: &RunOutcome) -> Value {
+    let mut told = finished(run_id, outcome);
+    if call.caller.protocol >= 4 {
+        let meta = &mut told["result"]["meta"];
+        meta["finalAssistantVisibleText"] = outcome.text.as_str().into();
+        meta["finalPromptText"] = call.params["message"].clone();
+        if outcome.status == RunStatus::Ok {
+            let reason = meta["stopReason"].clone();
+            meta["completion"] = json!({ "stopReason": reason, "finishReason": reason });
+        }
+        let agent = &mut meta["agentMeta"];
+        agent["agentHarnessId"] = "openclaw".into();
+        if agent.get("usage").is_some() {
+            agent["usage"] = usage(&outcome.usage, true);
+            agent["usage"]["cost"] = json!({ "total": number(outcome.cost_usd) });
+        }
+    }
+    told
+}
+
+/// The second response of `agent` in any protocol. A model's refusal is an answer; only what
 /// kept the run from happening is an error.
 fn finished(run_id: &str, outcome: &RunOutcome) -> Value {
     let text = match outcome.status {

@@ -38,7 +38,31 @@ async fn status(call: Call) -> Reply {
         // The caller waits no longer than that for the whole answer.
         state.channels.probe(Duration::from_millis(patience / 4 * 3)).await;
     }
-    Ok(status_at(call.now(), &state.config.load().config.channels, &supported(state)))
+    let mut status = status_at(call.now(), &state.config.load().config.channels, &supported(state));
+    if call.caller.protocol >= 4 {
+        status["statusIssues"] = issues(&status["channelAccounts"]);
+    }
+    Ok(status)
+}
+
+/// What is wrong with accounts that should work, in one list as since protocol 4.
+fn issues(accounts: &Value) -> Value {
+    let mut issues = Vec::new();
+    for (channel, rows) in accounts.as_object().into_iter().flatten() {
+        for row in rows.as_array().into_iter().flatten() {
+            let meant = row["enabled"] != false && row["configured"] != false;
+            let error = row["lastError"].as_str().filter(|error| !error.is_empty());
+            let down = row["running"] == false || row["connected"] == false;
+            if meant && down {
+                issues.push(json!({
+                    "channel": channel, "accountId": row["accountId"], "kind": "runtime",
+                    "message": error.unwrap_or("the channel is not running"),
+                }));
+            }
+        }
+    }
+    issues.truncate(50);
+    issues.into()
 }
 
 /// The rows of the accounts on networks that this gateway speaks.

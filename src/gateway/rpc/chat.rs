@@ -345,7 +345,11 @@ fn may_abort(call: &Call, run_id: &str) -> bool {
 
 async fn history(call: Call) -> Reply {
     let params: HistoryParams = call.params()?;
-    Ok(call.state.agents.sessions().history(params).await?)
+    let sessions = call.state.agents.sessions();
+    if call.caller.protocol >= 4 {
+        return Ok(sessions.history_page(params).await?);
+    }
+    Ok(sessions.history(params).await?)
 }
 
 async fn inject(call: Call) -> Reply {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::base::hex;
-use crate::gateway::cron::job::Job;
+use crate::gateway::cron::job::{Job, JobState};
 use crate::gateway::cron::{Cron, CronError, runner, schedule, store};
 use crate::gateway::rpc::params::{blocking, flag, text, texts, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
@@ -32,18 +34,81 @@ impl From<CronError> for ErrorShape {
 }
 
 async fn list(call: Call) -> Reply {
-    blocking(move || {
-        let jobs = selected(cron(&call).jobs()?, &call.params);
-        let default = if jobs.is_empty() { PAGE } else { jobs.len() };
-        let rows: Vec<Value> = jobs.iter().map(|job| json!(job)).collect();
-        let revision = (call.caller.protocol >= 4).then(|| revision(&rows));
-        let mut answer = page("jobs", rows, &call.params, default);
-        if let Some(revision) = revision {
-            answer["snapshotRevision"] = revision.into();
+    let (state, params) = (Arc::clone(&call.state), call.params.clone());
+    let jobs = blocking(move || Ok(selected(state.services.cron.jobs()?, &params))).await?;
+    let default = if jobs.is_empty() { PAGE } else { jobs.len() };
+    let rows: Vec<Value> = jobs.iter().map(|job| json!(job)).collect();
+    if call.caller.protocol < 4 {
+        return Ok(page("jobs", rows, &call.params, default));
+    }
+    let revision = revision(&rows);
+    let mut answer = page("jobs", jobs.iter().map(view).collect(), &call.params, default);
+    answer["snapshotRevision"] = revision.into();
+    let mut previews = json!({});
+    for row in answer["jobs"].as_array_mut().into_iter().flatten() {
+        if let Some(job) = jobs.iter().find(|job| row["id"] == job.id.as_str()) {
+            row["effectiveAgentId"] = runner::agent_of(&call.state, job).into();
+            previews[job.id.as_str()] = preview(&call, job).await;
         }
-        Ok(answer)
-    })
-    .await
+    }
+    answer["deliveryPreviews"] = previews;
+    Ok(answer)
+}
+
+/// A job as the caller's protocol shows it.
+fn shown(call: &Call, job: &Job) -> Value {
+    if call.caller.protocol >= 4 { view(job) } else { json!(job) }
+}
+
+/// A job of protocol 4: what became of it stands beside what it is, and a mark by
+/// which a change of what it is can be told.
+fn view(job: &Job) -> Value {
+    let mut view = json!(job);
+    view["configRevision"] = config_revision(job).into();
+    for (name, of) in [
+        ("nextRunAtMs", "nextRunAtMs"),
+        ("lastRunAtMs", "lastRunAtMs"),
+        ("lastRunStatus", "lastRunStatus"),
+        ("lastRunError", "lastError"),
+        ("lastDelivered", "lastDelivered"),
+        ("lastDeliveryStatus", "lastDeliveryStatus"),
+    ] {
+        if let Some(value) = view["state"].get(of).cloned() {
+            view[name] = value;
+        }
+    }
+    view
+}
+
+fn config_revision(job: &Job) -> String {
+    let bare = Job { state: JobState::default(), updated_at_ms: 0, ..job.clone() };
+    format!("sha256:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(json!(bare).to_string())))
+}
+
+/// Where a job's reply would go now.
+async fn preview(call: &Call, job: &Job) -> Value {
+    let delivery = job.delivery.as_ref().unwrap_or(&Value::Null);
+    let part = |key: &str| text(delivery, key);
+    let (label, detail) = match part("mode") {
+        Some("announce") => match runner::place(&call.state, job).await {
+            Ok(place) => {
+                let named = part("channel").is_some_and(|channel| channel != "last");
+                let detail = if named { "explicit" } else { "resolved from last, main session" };
+                (format!("announce -> {}:{}", place.channel, place.to), detail.to_owned())
+            }
+            Err(why) => {
+                let channel = part("channel").unwrap_or("last");
+                let to = part("to").map(|to| format!(":{to}")).unwrap_or_default();
+                (format!("announce -> {channel}{to}"), why)
+            }
+        },
+        Some("webhook") => {
+            let to = part("to").unwrap_or_default();
+            (format!("webhook:{to}").trim_end_matches(':').to_owned(), "webhook".to_owned())
+        }
+        _ => ("not requested".to_owned(), "not requested".to_owned()),
+    };
+    json!({ "label": label, "detail": detail })
 }
 
 /// By which clients of protocol 4 notice that the jobs changed between two pages.
@@ -56,7 +121,7 @@ pub(super) async fn get(call: Call) -> Reply {
     blocking(move || {
         let id = id_of(&call)?;
         let job = cron(&call).jobs()?.into_iter().find(|job| job.id == id);
-        job.map(|job| json!(job)).ok_or_else(|| refusal(&call, CronError::Unknown(id)))
+        job.map(|job| view(&job)).ok_or_else(|| refusal(&call, CronError::Unknown(id)))
     })
     .await
 }
@@ -127,22 +192,38 @@ async fn status(call: Call) -> Reply {
 
 async fn add(call: Call) -> Reply {
     in_time(&call, &call.params)?;
-    blocking(move || {
+    let (call, job) = blocking(move || {
         let job = cron(&call).add(&call.params, call.now())?;
         announce(&call, &job, "added");
-        Ok(json!(job))
+        Ok((call, job))
     })
-    .await
+    .await?;
+    let mut added = shown(&call, &job);
+    if call.caller.protocol >= 4 {
+        added["deliveryPreview"] = preview(&call, &job).await;
+    }
+    Ok(added)
 }
 
 async fn update(call: Call) -> Reply {
     in_time(&call, &call.params["patch"])?;
     blocking(move || {
         let id = id_of(&call)?;
+        if let Some(expected) = text(&call.params, "expectedConfigRevision") {
+            let jobs = cron(&call).jobs()?;
+            let actual = jobs.iter().find(|job| job.id == id).map(config_revision);
+            if actual.as_deref().is_some_and(|actual| actual != expected) {
+                let error = "the job changed since it was read; read it again before you retry";
+                return Err(ErrorShape::invalid(error).with_details(json!({
+                    "code": "CRON_JOB_CHANGED", "expectedConfigRevision": expected,
+                    "actualConfigRevision": actual,
+                })));
+            }
+        }
         let job = cron(&call).update(&id, &call.params["patch"], call.now());
         let job = job.map_err(|err| refusal(&call, err))?;
         announce(&call, &job, "updated");
-        Ok(json!(job))
+        Ok(shown(&call, &job))
     })
     .await
 }
@@ -201,11 +282,15 @@ async fn run(call: Call) -> Reply {
     .map_err(|err| refusal(&call, err))?;
     match claimed {
         Ok((job, run_id)) => {
-            let state = Arc::clone(&call.state);
+            let (state, logged) = (Arc::clone(&call.state), Some(run_id.clone()));
             call.state.lifecycle.spawn("cron job", move |_stop| async move {
-                runner::run_job(&state, job).await;
+                runner::run_job(&state, job, logged).await;
             });
-            Ok(json!({ "ok": true, "enqueued": true, "runId": run_id }))
+            let mut started = json!({ "ok": true, "enqueued": true, "runId": run_id });
+            if call.caller.protocol >= 4 {
+                started["processInstanceId"] = call.state.boot_id.as_str().into();
+            }
+            Ok(started)
         }
         Err(reason) => Ok(json!({ "ok": true, "ran": false, "reason": reason })),
     }
@@ -217,6 +302,7 @@ async fn runs(call: Call) -> Reply {
         let id = text(&call.params, "id").or_else(|| text(&call.params, "jobId"));
         let all = text(&call.params, "scope").unwrap_or(if id.is_some() { "job" } else { "all" });
         let jobs = cron.jobs()?;
+        let newer = call.caller.protocol >= 4;
         let mut entries = Vec::new();
         let ids = match (all, id) {
             ("job", None) => {
@@ -228,8 +314,14 @@ async fn runs(call: Call) -> Reply {
         for id in ids {
             let name = jobs.iter().find(|job| job.id == id).map(|job| job.name.clone());
             for mut entry in store::read_runs(&cron.path(), &id) {
-                if let Some(name) = name.as_ref().filter(|_| all == "all") {
+                if let Some(name) = name.as_ref().filter(|_| all == "all" || newer) {
                     entry["jobName"] = name.clone().into();
+                }
+                if newer {
+                    let done = if entry["status"] == "ok" { "succeeded" } else { "failed" };
+                    entry["completionStatus"] = done.into();
+                } else if let Some(fields) = entry.as_object_mut() {
+                    fields.shift_remove("runId");
                 }
                 entries.push(entry);
             }

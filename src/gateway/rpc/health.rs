@@ -15,5 +15,6 @@ async fn health(call: Call) -> Reply {
 }
 
 fn presence(call: &Call) -> Value {
-    call.state.presence.list(call.now())
+    let state = &call.state;
+    state.presence.list_for(call.caller.protocol, &state.boot_id, call.now())
 }

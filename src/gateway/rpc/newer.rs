@@ -7,10 +7,9 @@
 
 use std::future::ready;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::agents::sessions::{HistoryParams, ListParams};
-use crate::base::id::SessionKey;
+use crate::agents::sessions::HistoryParams;
 use crate::gateway::approvals::{Desk, Ticket};
 use crate::gateway::rpc::params::text;
 use crate::gateway::rpc::{Call, Method, Reply, channels, cron, skills, tasks, tools};
@@ -42,50 +41,11 @@ pub(crate) const METHODS: &[Method] = &[
 /// Messages of a first page: there is no second one, so it is a long one.
 const PAGE: usize = 1000;
 
-/// `chat.history` together with what the page around it shows.
+/// `chat.history` as long as it goes.
 async fn chat_startup(call: Call) -> Reply {
-    let typed = text(&call.params, "sessionKey").unwrap_or_default();
-    let sessions = call.state.agents.sessions();
-    let key = sessions.canonical(typed);
-    let history =
-        HistoryParams { session_key: typed.to_owned(), limit: Some(PAGE), max_chars: None };
-    let mut answer = sessions.history(history).await?;
-    let defaults = sessions.list(ListParams { limit: Some(1), ..ListParams::default() }).await?;
-    let row = sessions.row(&key).await?;
-    let active: Vec<String> = call
-        .state
-        .agents
-        .active()
-        .into_iter()
-        .filter(|run| run.session_key.as_ref() == Some(&key))
-        .map(|run| run.run_id)
-        .collect();
-    let Some(fields) = answer.as_object_mut() else { return Ok(answer) };
-    let total = fields.get("messages").and_then(Value::as_array).map_or(0, Vec::len);
-    fields.insert("hasMore".into(), false.into());
-    fields.insert("totalMessages".into(), total.into());
-    fields.insert("pendingInputs".into(), json!({ "items": [], "total": 0 }));
-    fields.insert("defaults".into(), defaults["defaults"].clone());
-    fields.insert("sessionInfo".into(), info(&key, row, &active, &defaults["defaults"]));
-    Ok(answer)
-}
-
-/// A row, or what can be said about a session that does not exist yet.
-fn info(key: &SessionKey, row: Option<Value>, active: &[String], defaults: &Value) -> Value {
-    let mut fields = match row {
-        Some(Value::Object(fields)) => fields,
-        _ => Map::from_iter([
-            ("key".to_owned(), json!(key.as_str())),
-            ("kind".to_owned(), json!("direct")),
-            ("updatedAt".to_owned(), Value::Null),
-            ("modelProvider".to_owned(), defaults["modelProvider"].clone()),
-            ("model".to_owned(), defaults["model"].clone()),
-            ("contextTokens".to_owned(), defaults["contextTokens"].clone()),
-        ]),
-    };
-    fields.insert("hasActiveRun".into(), (!active.is_empty()).into());
-    fields.insert("activeRunIds".into(), json!(active));
-    Value::Object(fields)
+    let session_key = text(&call.params, "sessionKey").unwrap_or_default().to_owned();
+    let params = HistoryParams { session_key, limit: Some(PAGE), ..HistoryParams::default() };
+    Ok(call.state.agents.sessions().history_page(params).await?)
 }
 
 /// What can be chosen in a chat. Slash commands are typed, not listed.
@@ -102,7 +62,7 @@ async fn describe(call: Call) -> Reply {
         ));
     };
     let sessions = call.state.agents.sessions();
-    let row = sessions.row(&sessions.canonical(key)).await?;
+    let row = sessions.newer_row(&sessions.canonical(key)).await?;
     Ok(json!({ "session": row }))
 }
 

@@ -96,6 +96,7 @@ async fn get(call: Call) -> Reply {
 async fn create(call: Call) -> Reply {
     let params = call.params::<CreateParams>()?;
     let mut result = sessions(&call).create(params).await?;
+    resolved(&call, &mut result);
     let key = key_in(&result);
     changed(&call, &key, "create");
     let message = text(&call.params, "message").or_else(|| text(&call.params, "task"));
@@ -154,7 +155,11 @@ fn abort(call: &Call) -> Reply {
 
 async fn patch(call: Call) -> Reply {
     refuse_webchat(&call, "patch")?;
-    let result = sessions(&call).patch(call.params.clone()).await?;
+    let mut result = sessions(&call).patch(call.params.clone()).await?;
+    if call.caller.protocol >= 4 {
+        result["resolved"]["agentRuntime"] = json!({"id": "openclaw", "source": "implicit"});
+        result["resolved"]["runtimeSelectionLocked"] = false.into();
+    }
     changed(&call, &key_in(&result), "patch");
     Ok(result)
 }
@@ -166,10 +171,19 @@ async fn reset(call: Call) -> Reply {
         Some("new") => ResetReason::New,
         _ => ResetReason::Reset,
     };
-    let result = sessions(&call).reset(key, reason).await?;
+    let mut result = sessions(&call).reset(key, reason).await?;
+    resolved(&call, &mut result);
     let word = if reason == ResetReason::New { "new" } else { "reset" };
     changed(&call, &key_in(&result), word);
     Ok(result)
+}
+
+/// Protocol 4 is told with a new session which model will answer in it.
+fn resolved(call: &Call, result: &mut Value) {
+    if call.caller.protocol >= 4 {
+        let row = sessions(call).row_now(&key_in(result)).unwrap_or_default();
+        result["resolved"] = json!({"modelProvider": row["modelProvider"], "model": row["model"]});
+    }
 }
 
 async fn delete(call: Call) -> Reply {
@@ -199,7 +213,14 @@ async fn expect_session(call: &Call, key: &str) -> Result<(), ErrorShape> {
 async fn compact(call: Call) -> Reply {
     let key = text(&call.params, "key").unwrap_or_default();
     let lines = uint(&call.params, "maxLines").and_then(|lines| usize::try_from(lines).ok());
-    let result = sessions(&call).compact(key, lines.unwrap_or(COMPACT_LINES)).await?;
+    let mut result = sessions(&call).compact(key, lines.unwrap_or(COMPACT_LINES)).await?;
+    if call.caller.protocol >= 4 && result["compacted"] == false {
+        result["ok"] = false.into();
+        if let Some(fields) = result.as_object_mut().filter(|it| !it.contains_key("reason")) {
+            fields.shift_remove("kept");
+            fields.insert("reason".into(), "nothing to compact: the session is short".into());
+        }
+    }
     if result["compacted"] == true {
         changed(&call, &key_in(&result), "compact");
     }

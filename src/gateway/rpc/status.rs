@@ -32,6 +32,13 @@ async fn status(call: Call) -> Reply {
             entry.insert("enabled".into(), plan.is_on().into());
             entry.insert("every".into(), plan.every_text().into());
             entry.insert("everyMs".into(), plan.every_ms().into());
+            if call.caller.protocol >= 4 {
+                // Whether it would tell somebody if it knew whom.
+                let key = sessions.canonical(&format!("agent:{id}:main"));
+                let row = sessions.row_now(&key).unwrap_or_default();
+                let lost = row["lastTo"].is_null() && plan.is_on() && plan.target == "last";
+                entry.insert("waitingForRoute".into(), lost.into());
+            }
             Value::Object(entry)
         })
         .collect();

@@ -4,7 +4,9 @@ use std::future::ready;
 
 use serde_json::{Value, json};
 
+use crate::agents::choice;
 use crate::agents::models::{Lookup, listing};
+use crate::agents::sessions::choose_thinking;
 use crate::config::Snapshot;
 use crate::gateway::State;
 use crate::gateway::rpc::params::{blocking, text};
@@ -100,7 +102,12 @@ fn short(description: &str) -> String {
 pub(super) async fn models(call: Call) -> Reply {
     blocking(move || {
         let snapshot = call.state.config.load();
-        Ok(json!({ "models": model_rows(&call.state, &snapshot) }))
+        let mut rows = model_rows(&call.state, &snapshot);
+        if call.caller.protocol >= 4 {
+            let all = text(&call.params, "view") == Some("all");
+            rows.retain_mut(|row| newer_model(&call.state, &snapshot, row) || all);
+        }
+        Ok(json!({ "models": rows }))
     })
     .await
 }
@@ -108,15 +115,51 @@ pub(super) async fn models(call: Call) -> Reply {
 /// What `models.list` says with this configuration. Blocking.
 pub fn model_rows(state: &State, snapshot: &Snapshot) -> Vec<Value> {
     let agent = snapshot.config.agents.default_id().to_lowercase();
-    let lookup = Lookup {
+    listing::rows(&lookup(state, snapshot, &agent)).iter().map(listing::Row::to_json).collect()
+}
+
+fn lookup<'a>(state: &'a State, snapshot: &'a Snapshot, agent: &'a str) -> Lookup<'a> {
+    Lookup {
         config: &snapshot.config,
         env: &snapshot.env,
         secrets: &snapshot.secrets,
         paths: &state.paths,
-        agent: &agent,
+        agent,
         now: state.clock.now_ms(),
-    };
-    listing::rows(&lookup).iter().map(listing::Row::to_json).collect()
+    }
+}
+
+/// Makes a row one of protocol 4: whether the model could be called now, what it is
+/// configured for and how it can think. Says whether it is one to choose from.
+fn newer_model(state: &State, snapshot: &Snapshot, row: &mut Value) -> bool {
+    let config = &snapshot.config;
+    let agent = config.agents.default_id().to_lowercase();
+    let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let (provider, id) = (text("provider"), text("id"));
+    let name = format!("{provider}/{id}");
+    let available = lookup(state, snapshot, &agent).resolve(&name).is_ok();
+    let mut tags = Vec::new();
+    let (_, fallbacks) = choice::configured(config, None);
+    let default = choice::default_choice(config, None);
+    if (default.provider, default.model) == (provider.clone(), id.clone()) {
+        tags.push("default".to_owned());
+    }
+    let fallback = fallbacks.iter().position(|fallback| *fallback == name);
+    tags.extend(fallback.map(|at| format!("fallback#{}", at + 1)));
+    if config.agents.defaults.models.contains_key(&name) {
+        tags.push("configured".to_owned());
+    }
+    let configured = !tags.is_empty();
+    choose_thinking(row, config, &agent, (&provider, &id));
+    if let Some(fields) = row.as_object_mut() {
+        fields.shift_remove("input");
+        fields.shift_remove("thinkingOptions");
+        fields.insert("available".into(), available.into());
+        if configured {
+            fields.insert("tags".into(), json!(tags));
+        }
+    }
+    available || configured
 }
 
 /// The agent that `agentId` names, or the default one.

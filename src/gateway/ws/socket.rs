@@ -284,6 +284,15 @@ fn hello_ok(state: &State, caller: &Caller, auth: Option<Granted<'_>>, now: u64)
     let scope = session("scope").unwrap_or("per-sender");
     let main_session =
         if scope == "global" { "global".to_owned() } else { format!("agent:{agent}:{main_key}") };
+    let mut session_defaults = json!({
+        "defaultAgentId": agent,
+        "mainKey": main_key,
+        "mainSessionKey": main_session,
+        "scope": scope,
+    });
+    if four {
+        rpc::agents::tell_ownership(&snapshot.config, &mut session_defaults);
+    }
     let settings = state.auth.load();
     let hello = HelloOk {
         r#type: "hello-ok",
@@ -298,16 +307,11 @@ fn hello_ok(state: &State, caller: &Caller, auth: Option<Granted<'_>>, now: u64)
             events: events::advertised(caller.protocol),
         },
         snapshot: Snapshot {
-            presence: &state.presence.list(now),
+            presence: &state.presence.list_for(caller.protocol, &state.boot_id, now),
             health: &state.health.cached(),
             state_version: state.bus.version(),
             uptime_ms: state.uptime_ms(),
-            session_defaults: Some(json!({
-                "defaultAgentId": agent,
-                "mainKey": main_key,
-                "mainSessionKey": main_session,
-                "scope": scope,
-            })),
+            session_defaults: Some(session_defaults),
             update_available: None,
             config_path: admin.then(|| state.paths.config.display().to_string()),
             state_dir: admin.then(|| state.paths.state.display().to_string()),

@@ -268,3 +268,86 @@ async fn a_long_list_of_sessions_is_turned_page_by_page() {
     let whole = older.ask("sessions.list", json!({})).await;
     assert!(whole.get("totalCount").is_none(), "{whole}");
 }
+
+#[tokio::test]
+async fn a_conversation_is_a_page_with_what_is_shown_around_it() {
+    let provider = FakeProvider::start().await;
+    let gateway = answering(&provider).await;
+    let mut four = of_protocol_four(gateway.port, &ALL_SCOPES).await;
+    let mut older = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    for number in 0..3 {
+        let run = json!({"message": format!("SAY {number}"), "sessionKey": "main", "idempotencyKey": format!("r{number}")});
+        four.ask("agent", run).await;
+        let done = four.response().await["payload"].clone();
+        assert_eq!(done["result"]["meta"]["finalAssistantVisibleText"], number.to_string());
+        assert!(
+            done["result"]["meta"]["agentMeta"]["usage"]["cost"]["total"].is_number(),
+            "{done}"
+        );
+    }
+    let page =
+        four.ask("chat.history", json!({"sessionKey": "main", "limit": 2, "offset": 2})).await;
+    assert_eq!(page["messages"][0]["content"], "SAY 1", "{page}");
+    assert!(page["messages"][1]["usage"]["cost"]["input"].is_number(), "{page}");
+    let place = [&page["offset"], &page["nextOffset"], &page["hasMore"], &page["totalMessages"]];
+    assert_eq!(place, [&json!(2), &json!(4), &json!(true), &json!(6)]);
+    assert_eq!(page["sessionInfo"]["classification"], "main");
+    assert_eq!(page["sessionInfo"]["hasActiveRun"], false);
+    let end = four.ask("chat.history", json!({"sessionKey": "main", "offset": 4})).await;
+    assert_eq!((&end["hasMore"], end.get("nextOffset")), (&json!(false), None));
+    let past = four.ask("chat.history", json!({"sessionKey": "main", "offset": 99})).await;
+    assert_eq!((&past["messages"], &past["totalMessages"]), (&json!([]), &json!(6)));
+    let refused = four.call("chat.history", json!({"sessionKey": "main", "offset": "x"})).await;
+    assert_eq!(refused["ok"], false, "{refused}");
+
+    let before = older.ask("chat.history", json!({"sessionKey": "main", "limit": 2})).await;
+    assert!(before.get("sessionInfo").is_none() && before["thinkingLevel"].is_string());
+    assert!(before["messages"][0]["content"].is_array(), "{before}");
+
+    let rows = four.ask("sessions.list", json!({})).await;
+    assert_eq!(rows["sessions"][0]["agentId"], "main");
+    assert_eq!(rows["sessions"][0]["modelOverrideSource"], Value::Null);
+    assert_eq!(rows["defaults"]["thinkingLevels"][0]["id"], "off");
+    let rows = older.ask("sessions.list", json!({})).await;
+    assert!(rows["sessions"][0].get("agentId").is_none(), "{rows}");
+}
+
+#[tokio::test]
+async fn a_file_that_changed_since_it_was_read_is_not_overwritten() {
+    let gateway = TestGateway::start().await;
+    let mut four = of_protocol_four(gateway.port, &ALL_SCOPES).await;
+    let file = |content: &str, hash: &Value| json!({"agentId": "main", "name": "USER.md", "content": content, "expectedHash": hash});
+    let first = json!({"agentId": "main", "name": "USER.md", "content": "one"});
+    let first = four.ask("agents.files.set", first).await["file"]["hash"].clone();
+    let read = four.ask("agents.files.get", json!({"agentId": "main", "name": "USER.md"})).await;
+    assert_eq!(read["file"]["hash"], first);
+    let second = four.ask("agents.files.set", file("two", &first)).await["file"]["hash"].clone();
+    let refused = four.call("agents.files.set", file("three", &first)).await;
+    assert_eq!(refused["error"]["details"]["type"], "agent_file_conflict", "{refused}");
+    assert_eq!(refused["error"]["details"]["currentHash"], second);
+    let kept = four.ask("agents.files.get", json!({"agentId": "main", "name": "USER.md"})).await;
+    assert_eq!(kept["file"]["content"], "two");
+    let mut older = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let read = older.ask("agents.files.get", json!({"agentId": "main", "name": "USER.md"})).await;
+    assert!(read["file"].get("hash").is_none(), "{read}");
+}
+
+#[tokio::test]
+async fn a_job_that_changed_since_it_was_read_is_not_changed_again() {
+    let gateway = TestGateway::start().await;
+    let mut four = of_protocol_four(gateway.port, &ALL_SCOPES).await;
+    let job = json!({"name": "j", "schedule": {"kind": "every", "everyMs": 3_600_000},
+        "sessionTarget": "isolated", "wakeMode": "now",
+        "payload": {"kind": "agentTurn", "message": "hi"}, "delivery": {"mode": "none"}});
+    let job = four.ask("cron.add", job).await;
+    assert_eq!(job["deliveryPreview"]["label"], "not requested");
+    let rename = |name: &str, revision: &Value| json!({"id": job["id"], "patch": {"name": name}, "expectedConfigRevision": revision});
+    let renamed = four.ask("cron.update", rename("k", &job["configRevision"])).await;
+    assert_ne!(renamed["configRevision"], job["configRevision"]);
+    let refused = four.call("cron.update", rename("l", &job["configRevision"])).await;
+    assert_eq!(refused["error"]["details"]["code"], "CRON_JOB_CHANGED", "{refused}");
+    let listed = four.ask("cron.list", json!({})).await;
+    assert_eq!(listed["jobs"][0]["name"], "k");
+    assert_eq!(listed["jobs"][0]["configRevision"], renamed["configRevision"]);
+    assert_eq!(listed["jobs"][0]["nextRunAtMs"], listed["jobs"][0]["state"]["nextRunAtMs"]);
+}

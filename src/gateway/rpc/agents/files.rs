@@ -4,10 +4,13 @@
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::base::hex;
 use crate::protocol::error::ErrorShape;
 use crate::store::atomic::{self, Sync};
 
@@ -23,6 +26,8 @@ pub enum FileError {
     Unsupported(String),
     #[error("unsafe workspace file \"{0}\"")]
     Unsafe(String),
+    #[error("agent file \"{name}\" changed since it was read")]
+    Changed { name: String, current: Option<String> },
     #[error("{path}: {source}")]
     Io {
         path: PathBuf,
@@ -33,28 +38,39 @@ pub enum FileError {
 
 impl From<FileError> for ErrorShape {
     fn from(err: FileError) -> Self {
-        match err {
+        match &err {
             FileError::Io { .. } => Self::unavailable(format!("Error: {err}")),
+            FileError::Changed { name, current } => {
+                let mut details = json!({"type": "agent_file_conflict", "name": name});
+                if let Some(current) = current {
+                    details["currentHash"] = current.clone().into();
+                }
+                Self::invalid(err.to_string()).with_details(details)
+            }
             _ => Self::invalid(err.to_string()),
         }
     }
 }
 
 /// Result of `agents.files.list`.
-pub fn list(agent: &str, workspace: &Path) -> Value {
+pub fn list(agent: &str, workspace: &Path, newer: bool) -> Value {
     let mut names: Vec<&str> = NAMES.to_vec();
     if is_set_up(workspace) {
         names.retain(|name| *name != "BOOTSTRAP.md");
     }
     let memory = MEMORY.iter().find(|name| workspace.join(name).exists());
     names.push(memory.unwrap_or(&MEMORY[0]));
-    let files: Vec<Value> =
+    let mut files: Vec<Value> =
         names.iter().map(|name| entry(workspace, name, plain_file(workspace, name))).collect();
+    // Memory comes with what is remembered.
+    if newer && let Some(file) = files.last_mut().filter(|file| file["missing"] == true) {
+        file["expectedAbsent"] = true.into();
+    }
     json!({ "agentId": agent, "workspace": workspace, "files": files })
 }
 
 /// Result of `agents.files.get`.
-pub fn get(agent: &str, workspace: &Path, name: &str) -> Result<Value, FileError> {
+pub fn get(agent: &str, workspace: &Path, name: &str, newer: bool) -> Result<Value, FileError> {
     check(workspace, name)?;
     let meta = plain_file(workspace, name);
     let exists = meta.is_some();
@@ -62,20 +78,42 @@ pub fn get(agent: &str, workspace: &Path, name: &str) -> Result<Value, FileError
     if exists {
         let path = workspace.join(name);
         let bytes = fs::read(&path).map_err(|source| FileError::Io { path, source })?;
+        if newer {
+            file["hash"] = hash(&bytes).into();
+        }
         file["content"] = String::from_utf8_lossy(&bytes).into();
     }
     Ok(json!({ "agentId": agent, "workspace": workspace, "file": file }))
 }
 
-/// Result of `agents.files.set`.
-pub fn set(agent: &str, workspace: &Path, name: &str, content: &str) -> Result<Value, FileError> {
+/// Result of `agents.files.set`. With `expected`, a file that is another by now stays.
+pub fn set(
+    agent: &str,
+    workspace: &Path,
+    name: &str,
+    content: &str,
+    expected: Option<&str>,
+) -> Result<Value, FileError> {
+    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
     check(workspace, name)?;
     let path = workspace.join(name);
+    let _turn = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(expected) = expected {
+        let current = fs::read(&path).ok().map(|bytes| hash(&bytes));
+        if current.as_deref() != Some(expected) {
+            return Err(FileError::Changed { name: name.to_owned(), current });
+        }
+    }
     atomic::write(&path, content.as_bytes(), Sync::Yes)
         .map_err(|source| FileError::Io { path, source })?;
     let mut file = entry(workspace, name, plain_file(workspace, name));
+    file["hash"] = hash(content.as_bytes()).into();
     file["content"] = content.into();
     Ok(json!({ "ok": true, "agentId": agent, "workspace": workspace, "file": file }))
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex::encode(&Sha256::digest(bytes))
 }
 
 fn check(workspace: &Path, name: &str) -> Result<(), FileError> {
@@ -124,13 +162,14 @@ mod tests {
     #[test]
     fn files_are_written_read_and_listed() {
         let dir = tempfile::tempdir().unwrap();
-        let written = set("main", dir.path(), "SOUL.md", "calm").unwrap();
+        let written = set("main", dir.path(), "SOUL.md", "calm", None).unwrap();
         assert_eq!(written["file"]["size"], 4);
-        let read = get("main", dir.path(), "SOUL.md").unwrap();
+        let read = get("main", dir.path(), "SOUL.md", true).unwrap();
+        assert_eq!(read["file"]["hash"], written["file"]["hash"]);
         assert_eq!(read["file"]["content"], "calm");
-        let missing = get("main", dir.path(), "USER.md").unwrap();
+        let missing = get("main", dir.path(), "USER.md", true).unwrap();
         assert_eq!(missing["file"]["missing"], true);
-        let listed = list("main", dir.path());
+        let listed = list("main", dir.path(), false);
         let names: Vec<&str> = listed["files"]
             .as_array()
             .unwrap()
@@ -145,11 +184,11 @@ mod tests {
     #[test]
     fn other_names_and_links_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let refused = get("main", dir.path(), "../x").unwrap_err();
+        let refused = get("main", dir.path(), "../x", true).unwrap_err();
         assert_eq!(refused.to_string(), "unsupported file \"../x\"");
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("USER.md")).unwrap();
-        let refused = get("main", dir.path(), "USER.md").unwrap_err();
+        let refused = get("main", dir.path(), "USER.md", true).unwrap_err();
         assert_eq!(refused.to_string(), "unsafe workspace file \"USER.md\"");
-        assert!(set("main", dir.path(), "USER.md", "x").is_err());
+        assert!(set("main", dir.path(), "USER.md", "x", None).is_err());
     }
 }

@@ -6,6 +6,8 @@ pub mod identity;
 mod roster;
 pub mod workspace;
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
@@ -27,7 +29,33 @@ pub(crate) const METHODS: &[Method] = &[
 ];
 
 async fn list(call: Call) -> Reply {
-    blocking(move || Ok(list_of(&call.state.config.load().config, &call.state.paths))).await
+    blocking(move || {
+        let config = &call.state.config.load().config;
+        let mut list = list_of(config, &call.state.paths);
+        if call.caller.protocol >= 4 {
+            tell_ownership(config, &mut list);
+            let sessions = call.state.agents.sessions();
+            for entry in list["agents"].as_array_mut().into_iter().flatten() {
+                let workspace = Path::new(entry["workspace"].as_str().unwrap_or_default());
+                let git = workspace.ancestors().any(|dir| dir.join(".git").exists());
+                let mut shown = sessions.newer_defaults(entry["id"].as_str());
+                entry["workspaceGit"] = git.into();
+                for key in ["agentRuntime", "thinkingLevels", "thinkingOptions", "thinkingDefault"]
+                {
+                    entry[key] = shown[key].take();
+                }
+            }
+        }
+        Ok(list)
+    })
+    .await
+}
+
+/// Since protocol 4 clients ask which agent they mean when there are several and
+/// none is the default. Here one always is.
+pub fn tell_ownership(config: &Config, shown: &mut Value) {
+    shown["ownership"] = if config.agents.list.len() > 1 { "legacy" } else { "sole" }.into();
+    shown["selectionRequired"] = false.into();
 }
 
 /// Result of `agents.list`. Looks at the state directory.
@@ -152,20 +180,31 @@ async fn identity(call: Call) -> Reply {
 
 async fn files_list(call: Call) -> Reply {
     let (agent, dir) = known_workspace(&call)?;
-    blocking(move || Ok(files::list(&agent, &dir))).await
+    let newer = call.caller.protocol >= 4;
+    blocking(move || Ok(files::list(&agent, &dir, newer))).await
 }
 
 async fn files_get(call: Call) -> Reply {
     let (agent, dir) = known_workspace(&call)?;
     let name = text(&call.params, "name").unwrap_or_default().to_owned();
-    blocking(move || files::get(&agent, &dir, &name).map_err(ErrorShape::from)).await
+    let newer = call.caller.protocol >= 4;
+    blocking(move || Ok(files::get(&agent, &dir, &name, newer)?)).await
 }
 
 async fn files_set(call: Call) -> Reply {
     let (agent, dir) = known_workspace(&call)?;
     let name = text(&call.params, "name").unwrap_or_default().to_owned();
     let content = call.params["content"].as_str().unwrap_or_default().to_owned();
-    blocking(move || files::set(&agent, &dir, &name, &content).map_err(ErrorShape::from)).await
+    let newer = call.caller.protocol >= 4;
+    let expected = text(&call.params, "expectedHash").filter(|_| newer).map(str::to_lowercase);
+    blocking(move || {
+        let mut written = files::set(&agent, &dir, &name, &content, expected.as_deref())?;
+        if let Some(file) = written["file"].as_object_mut().filter(|_| !newer) {
+            file.shift_remove("hash");
+        }
+        Ok(written)
+    })
+    .await
 }
 
 /// The agent that `agentId` names, if it exists, and its workspace.

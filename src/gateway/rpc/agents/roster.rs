@@ -53,7 +53,7 @@ fn introduce(call: &Call, dir: &Path, name: &str) -> Result<(), ErrorShape> {
         }
     }
     let content = format!("# Identity\n\n{}\n", lines.join("\n"));
-    files::set("", dir, "IDENTITY.md", &content).map(|_written| ()).map_err(ErrorShape::from)
+    files::set("", dir, "IDENTITY.md", &content, None).map(|_written| ()).map_err(ErrorShape::from)
 }
 
 pub(super) async fn update(call: Call) -> Reply {

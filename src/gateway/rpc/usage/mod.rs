@@ -45,7 +45,11 @@ async fn cost(call: Call) -> Reply {
             // A transcript that vanished meanwhile cost nothing that can be shown.
             records.extend(ledger::read(&transcript.file).unwrap_or_default());
         }
-        Ok(report::cost(&records, &window, call.now()))
+        let mut cost = report::cost(&records, &window, call.now());
+        if call.caller.protocol >= 4 {
+            report::fill_days(&mut cost, &window);
+        }
+        Ok(cost)
     })
     .await
 }
@@ -64,7 +68,21 @@ async fn sessions(call: Call) -> Reply {
                 (transcript, records)
             })
             .collect();
-        Ok(report::sessions(&read, &window, limit.unwrap_or(DEFAULT_SESSIONS), call.now()))
+        let limit = limit.unwrap_or(DEFAULT_SESSIONS);
+        let mut usage = report::sessions(&read, &window, limit, call.now());
+        if call.caller.protocol >= 4 {
+            let records = read.iter().flat_map(|(_, records)| records);
+            usage["aggregates"]["costDaily"] =
+                report::cost(records, &window, call.now())["daily"].take();
+            usage["aggregates"]["sessionCount"] =
+                usage["sessions"].as_array().map_or(0, Vec::len).into();
+            for row in usage["sessions"].as_array_mut().into_iter().flatten() {
+                // Each row is one session; what its prompt weighs is not kept.
+                row["scope"] = "instance".into();
+                row["hasContextWeight"] = false.into();
+            }
+        }
+        Ok(usage)
     })
     .await
 }

@@ -36,6 +36,27 @@ pub fn cost<'r>(
     })
 }
 
+/// Makes a cost one of protocol 4: every day of the window has its line, and they
+/// are counted as they are.
+pub fn fill_days(cost: &mut Value, window: &Window) {
+    let mut spent =
+        cost["daily"].as_array_mut().map(std::mem::take).unwrap_or_default().into_iter().peekable();
+    let days: Vec<Value> = window
+        .days()
+        .map(|date| {
+            let date = date.to_string();
+            let line = spent.next_if(|line| line["date"] == date.as_str());
+            line.unwrap_or_else(|| {
+                let mut line = Totals::default().to_map();
+                line.shift_insert(0, "date".to_owned(), date.into());
+                Value::Object(line)
+            })
+        })
+        .collect();
+    cost["days"] = days.len().into();
+    cost["daily"] = days.into();
+}
+
 /// Result of `sessions.usage` over the sessions that the window touches.
 pub fn sessions(
     sessions: &[(Transcript, Vec<Record>)],

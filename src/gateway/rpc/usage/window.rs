@@ -39,6 +39,14 @@ impl Window {
         (self.first..=self.last).contains(&date).then_some(date)
     }
 
+    /// Every day of the window.
+    pub fn days(&self) -> impl Iterator<Item = Date> {
+        let last = self.last;
+        std::iter::successors(Some(self.first), move |date| {
+            date.tomorrow().ok().filter(|next| *next <= last)
+        })
+    }
+
     /// Number of days as usage results count them: the end of the last day
     /// belongs to the next one.
     pub fn counted_days(&self) -> i64 {
