@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::agents::choice;
+use crate::agents::models::{KeySource, Lookup, ResolveError};
 use crate::agents::queue::Settings;
 use crate::agents::runtime::Inner;
 use crate::agents::sessions::Entry;
@@ -23,6 +24,19 @@ pub(crate) fn status(inner: &Inner, key: &SessionKey, entry: Option<&Entry>) -> 
     let window = choice::window_of(config, &provider, model);
     let mut card = format!("🦞 OpenClaw {VERSION}\n🧠 Model: {provider}/{model}");
     // Writing to a String cannot fail.
+    let profile = entry.and_then(|entry| entry.text("authProfileOverride"));
+    let profile = profile.map_or_else(String::new, |profile| format!("@{profile}"));
+    let lookup = Lookup {
+        config,
+        env: &snapshot.env,
+        secrets: &snapshot.secrets,
+        paths: &inner.paths,
+        agent: &agent,
+        now: inner.clock.now_ms(),
+    };
+    if let Some(key) = key_of(&lookup, &format!("{provider}/{model}{profile}")) {
+        let _ = write!(card, " · 🔑 {key}");
+    }
     let (cached, fresh) = (number("cacheRead"), number("cacheWrite"));
     if let Some(percent) = (cached * 100).checked_div(cached + fresh) {
         let _ = write!(
@@ -57,6 +71,20 @@ pub(crate) fn status(inner: &Inner, key: &SessionKey, entry: Option<&Entry>) -> 
     let depth = inner.session_lanes().get(key.as_str()).map_or(0, |lane| lane.waiting.len());
     let _ = write!(card, "\n🪢 Queue: {} (depth {depth})", settings.mode.name());
     card
+}
+
+/// Whose key a model is called with, and never the key.
+fn key_of(lookup: &Lookup<'_>, name: &str) -> Option<String> {
+    Some(match lookup.resolve(name) {
+        Ok(resolved) => match resolved.key {
+            KeySource::Profile(id) => format!("api-key ({id})"),
+            KeySource::Env(name) => format!("api-key (env: {name})"),
+            KeySource::Config | KeySource::ModelsFile => "api-key (models.json)".to_owned(),
+            KeySource::None => return None,
+        },
+        Err(ResolveError::NoKey { .. }) => "no api-key".to_owned(),
+        Err(_) => return None,
+    })
 }
 
 /// `950`, `1.2k`, `128k`, `1.0m`.

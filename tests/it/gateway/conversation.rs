@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::{ALL_SCOPES, TestClient, connect_params};
+use crate::support::fake_provider::FakeProvider;
 use crate::support::gateway::TestGateway;
 
 #[tokio::test]
@@ -173,4 +174,23 @@ async fn a_peer_that_does_not_read_cannot_hold_the_others() {
     let deadline = Duration::from_secs(20);
     assert!(tokio::time::timeout(deadline, closed).await.is_ok());
     hears.ask("health", json!({})).await;
+}
+
+#[tokio::test]
+async fn the_status_card_says_whose_key_is_used_and_never_the_key() {
+    let provider = FakeProvider::start().await;
+    let mut config = provider.config();
+    config["models"]["providers"]["fake"]["apiKey"] = json!("sk-never-to-be-shown");
+    let gateway = TestGateway::start_with(config).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let params = json!({"sessionKey": "main", "message": "/status", "idempotencyKey": "card"});
+    client.ask("chat.send", params).await;
+    let card = loop {
+        let payload = client.event("chat").await["payload"].clone();
+        if payload["state"] == "final" {
+            break payload.to_string();
+        }
+    };
+    assert!(card.contains("fake/good-1 · 🔑 api-key (models.json)"), "{card}");
+    assert!(!card.contains("never-to-be-shown"), "{card}");
 }
