@@ -20,7 +20,7 @@ use crate::base::clock::Clock;
 use crate::config::Config;
 use crate::config::Snapshot;
 use crate::config::schema::agents::ModelChoice as Configured;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{self, Lifecycle};
 use crate::profile::paths::Paths;
 
 /// What runs when nothing is configured.
@@ -163,7 +163,7 @@ impl ModelSource for Connected {
                     }
                 }
             };
-            if let Ok(Err(err)) = tokio::task::spawn_blocking(work).await {
+            if let Ok(Err(err)) = lifecycle::spawn_blocking(work).await {
                 tracing::warn!(%err, "auth profile statistics not written");
             }
         });

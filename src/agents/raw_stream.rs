@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::agents::providers::Part;
 use crate::agents::sessions::append;
 use crate::agents::turn::Answer;
-use crate::lifecycle::{CancellationToken, Lifecycle};
+use crate::lifecycle::{self, CancellationToken, Lifecycle};
 
 /// Lines that may wait for the disk; more are left out, and that is said.
 const MOST_WAITING: usize = 4096;
@@ -56,7 +56,7 @@ async fn write(path: PathBuf, mut waiting: mpsc::Receiver<String>, stop: Cancell
         }
         let (file, bytes) = (path.clone(), batch.concat().into_bytes());
         batch.clear();
-        match tokio::task::spawn_blocking(move || append(&file, &bytes)).await {
+        match lifecycle::spawn_blocking(move || append(&file, &bytes)).await {
             Ok(Ok(())) => {}
             Ok(Err(err)) => tracing::warn!(file = %path.display(), %err, "raw stream not written"),
             Err(err) => tracing::warn!(%err, "raw stream not written"),

@@ -61,7 +61,7 @@ use crate::base::id::uuid;
 use crate::config::Config;
 use crate::config::Live;
 use crate::config::Snapshot;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{self, Lifecycle};
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 
@@ -329,7 +329,7 @@ impl Agents {
             }
         }
         let inner = Arc::clone(&self.inner);
-        if tokio::task::spawn_blocking(move || inner.stores.flush_all()).await.is_err() {
+        if lifecycle::spawn_blocking(move || inner.stores.flush_all()).await.is_err() {
             tracing::warn!("session indexes were not flushed");
         }
         aborted
@@ -374,7 +374,7 @@ impl Agents {
             Err(err) => (None, Some(err.to_string())),
         };
         let memory = self.inner.memory(agent);
-        let status = tokio::task::spawn_blocking(move || {
+        let status = lifecycle::spawn_blocking(move || {
             let provider = resolved.as_deref().and_then(|name| name.split('/').next());
             memory.status(provider.unwrap_or_default(), resolved.as_deref())
         });
@@ -459,7 +459,7 @@ impl Inner {
             };
             Embedder::resolve(&target, &lookup)
         };
-        let resolved = tokio::task::spawn_blocking(resolve);
+        let resolved = lifecycle::spawn_blocking(resolve);
         resolved.await.map_err(|err| EmbedError::Answer(err.to_string()))?
     }
 
@@ -520,7 +520,7 @@ impl Inner {
         let command =
             command.filter(|it| !matches!(it.name, Name::New | Name::Reset | Name::Compact));
         let this = Arc::clone(self);
-        let (request, begun) = tokio::task::spawn_blocking(move || {
+        let (request, begun) = lifecycle::spawn_blocking(move || {
             let begun = turn::begin(&this, &request);
             (request, begun)
         })

@@ -16,6 +16,7 @@ use crate::channels::inbox::{Inbox, Kept};
 use crate::channels::message::{ChatKind, Earlier, Inbound, Outbound, Payload};
 use crate::channels::pairing::{self, Asked, Pairing};
 use crate::channels::policy::{Policy, Verdict};
+use crate::lifecycle;
 
 /// Group messages kept as context unless configured.
 pub const HISTORY: usize = 50;
@@ -89,7 +90,7 @@ impl Gate {
             let place = self.hall.inbox.place();
             let inbox = Arc::clone(&self.hall.inbox);
             async move {
-                let written = tokio::task::spawn_blocking(move || inbox.keep(place, message));
+                let written = lifecycle::spawn_blocking(move || inbox.keep(place, message));
                 written.await.unwrap_or_else(|err| Err(io::Error::other(err)))
             }
         });
@@ -136,7 +137,7 @@ impl Gate {
         }
         let (pairing, channel) = (self.hall.pairing.clone(), self.kind.id);
         let account = self.account.clone();
-        let read = tokio::task::spawn_blocking(move || pairing.allowed(channel, &account)).await;
+        let read = lifecycle::spawn_blocking(move || pairing.allowed(channel, &account)).await;
         read.unwrap_or_else(|err| Err(io::Error::other(err)))
     }
 
@@ -144,7 +145,7 @@ impl Gate {
         let (pairing, channel) = (self.hall.pairing.clone(), self.kind.id);
         let account = self.account.clone();
         let (id, name) = (message.author.id.clone(), message.author.name.clone());
-        let asked = tokio::task::spawn_blocking(move || pairing.ask(channel, &account, &id, &name));
+        let asked = lifecycle::spawn_blocking(move || pairing.ask(channel, &account, &id, &name));
         let asked = asked.await.unwrap_or_else(|err| Err(io::Error::other(err)))?;
         let author = &message.author.id;
         tracing::info!(target: "channels", "[{channel}] drop DM sender {author} (dmPolicy=pairing)");

@@ -9,13 +9,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::lifecycle;
+
 /// Encrypts a connection to `host`.
 pub(super) async fn wrap(tcp: TcpStream, host: &str) -> Result<TlsStream<TcpStream>, String> {
     static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     let config = match CONFIG.get() {
         Some(config) => config.clone(),
         // Reading certificates is blocking work.
-        None => tokio::task::spawn_blocking(|| CONFIG.get_or_init(load).clone())
+        None => lifecycle::spawn_blocking(|| CONFIG.get_or_init(load).clone())
             .await
             .unwrap_or_else(|err| Err(err.to_string())),
     }?;

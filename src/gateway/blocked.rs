@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use crate::base::clock::now_ms;
 use crate::base::id;
 use crate::gateway::ws::upgrade;
-use crate::lifecycle::{CancellationToken, Lifecycle};
+use crate::lifecycle::{self, CancellationToken, Lifecycle};
 use crate::supervise::activation::Unfinished;
 use crate::supervise::tcp;
 
@@ -250,7 +250,7 @@ async fn look(files: Vec<PathBuf>) -> Seen {
         });
         seen.collect()
     };
-    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    lifecycle::spawn_blocking(look).await.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
+use crate::lifecycle;
 use crate::supervise::listeners::{self, Owner, PortUse};
 
 /// How long a process may take to end by itself.
@@ -94,7 +95,7 @@ async fn gone_within(port: u16, limit: Duration) -> Result<bool, ForceError> {
 
 /// Who holds the port; `None` when nobody does.
 async fn owners_of(port: u16) -> Result<Option<Vec<Owner>>, ForceError> {
-    let looked = tokio::task::spawn_blocking(move || listeners::inspect(port)).await;
+    let looked = lifecycle::spawn_blocking(move || listeners::inspect(port)).await;
     let PortUse::Busy(found) = looked.unwrap_or(PortUse::Unknown) else { return Ok(None) };
     let mut owners: Vec<Owner> = Vec::new();
     for owner in found.into_iter().flat_map(|listener| listener.owners) {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Config;
 use crate::gateway::rpc::channels;
 use crate::gateway::{State, reload};
+use crate::lifecycle;
 use crate::protocol::events::Event;
 
 /// How old a snapshot may be and still be answered at once.
@@ -128,7 +129,7 @@ async fn take(state: &Arc<State>) -> Value {
     let snapshot = state.config.load();
     let paths = state.paths.clone();
     let now = state.clock.now_ms();
-    let agents = tokio::task::spawn_blocking(move || {
+    let agents = lifecycle::spawn_blocking(move || {
         agents_of(&snapshot.config, &|id| paths.agent(id).join("sessions/sessions.json"), now)
     })
     .await

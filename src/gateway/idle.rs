@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::base::duration;
 use crate::config::gate::StartRefusal;
 use crate::gateway::{State, cron, heartbeat};
-use crate::lifecycle::CancellationToken;
+use crate::lifecycle::{self, CancellationToken};
 use crate::profile::env::Env;
 use crate::supervise::footprint;
 
@@ -85,7 +85,7 @@ pub async fn over(state: &Arc<State>, patience: Option<Duration>, activated: boo
     let mut told = Vec::new();
     loop {
         let looking = Arc::clone(state);
-        let look = tokio::task::spawn_blocking(move || needs(&looking, activated));
+        let look = lifecycle::spawn_blocking(move || needs(&looking, activated));
         let needs = look.await.unwrap_or_default();
         if needs != told {
             match needs.as_slice() {
@@ -120,7 +120,7 @@ pub async fn rest(state: Arc<State>, stop: CancellationToken) {
         if state.talks.so_far() != talks || state.runs.active() > 0 {
             continue;
         }
-        match tokio::task::spawn_blocking(footprint::give_back).await {
+        match lifecycle::spawn_blocking(footprint::give_back).await {
             Ok(Ok(bytes)) => tracing::debug!(bytes, "gave pages of the program back"),
             Ok(Err(err)) => tracing::debug!(%err, "the memory stays as it is"),
             Err(err) => tracing::debug!(%err, "the memory stays as it is"),

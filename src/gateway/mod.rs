@@ -61,7 +61,7 @@ use crate::gateway::lock::InstanceLock;
 use crate::gateway::shutdown::Reason;
 use crate::gateway::state::Phase;
 use crate::gateway::tailscale::Exposure;
-use crate::lifecycle::{CancellationToken, Lifecycle};
+use crate::lifecycle::{self, CancellationToken, Lifecycle};
 use crate::logging::{catalog, repeats};
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
@@ -310,7 +310,7 @@ async fn load_tls(snapshot: &Snapshot, paths: &Paths) -> Result<Option<tls::Tls>
     if gateway.tls.is_empty() {
         return Ok(None);
     }
-    let loaded = tokio::task::spawn_blocking(move || tls::load(&gateway, &paths)).await;
+    let loaded = lifecycle::spawn_blocking(move || tls::load(&gateway, &paths)).await;
     let loaded = loaded.map_err(|err| gate::StartRefusal::failed(err.to_string()))?;
     let tls = loaded.map_err(gate::StartRefusal::failed)?;
     if let Some(tls) = &tls {
@@ -340,7 +340,7 @@ async fn bind(plan: &gate::Serving) -> Result<Vec<StdListener>, StartError> {
         Err(err) if err.is_taken() => {
             let (port, address) = (plan.port, err.address.to_string());
             let lookup = move || start::port_taken(port, address);
-            Err(tokio::task::spawn_blocking(lookup).await.unwrap_or(StartError::Bind(err)))
+            Err(lifecycle::spawn_blocking(lookup).await.unwrap_or(StartError::Bind(err)))
         }
         Err(err) => Err(StartError::Bind(err)),
     }

@@ -11,6 +11,7 @@ use crate::base::id::{SessionKey, uuid};
 use crate::gateway::State;
 use crate::gateway::cron::Ran;
 use crate::gateway::cron::job::Job;
+use crate::lifecycle;
 use crate::protocol::events::Event;
 use crate::store::tasks::{self, Task, Tasks, TasksError};
 
@@ -116,7 +117,7 @@ pub(super) async fn run_ended(state: &Arc<State>, task: Task, outcome: &RunOutco
 /// Every task of the registry; what cannot be read is only logged.
 pub(super) async fn all(state: &Arc<State>) -> Vec<Task> {
     let dir = state.paths.state.clone();
-    let read = tokio::task::spawn_blocking(move || Tasks::open(&dir)?.list());
+    let read = lifecycle::spawn_blocking(move || Tasks::open(&dir)?.list());
     match read.await {
         Ok(Ok(tasks)) => tasks,
         Ok(Err(err)) => {
@@ -131,7 +132,7 @@ pub(super) async fn all(state: &Arc<State>) -> Vec<Task> {
 async fn write(state: &Arc<State>, task: Task) {
     let dir = state.paths.state.clone();
     let noting = task.clone();
-    let written = tokio::task::spawn_blocking(move || -> Result<Vec<String>, TasksError> {
+    let written = lifecycle::spawn_blocking(move || -> Result<Vec<String>, TasksError> {
         let list = Tasks::create(&dir)?;
         list.put(&noting)?;
         list.prune(noting.last_event_at.unwrap_or(noting.created_at))

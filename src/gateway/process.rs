@@ -24,7 +24,7 @@ use crate::gateway::state::Phase;
 use crate::gateway::{
     Gateway, Requests, RunOptions, Setup, StartError, State, blocked, build, listen, reload,
 };
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{self, Lifecycle};
 use crate::logging::catalog;
 use crate::profile::env::Env;
 use crate::profile::paths::{DEFAULT_PORT, Paths};
@@ -145,7 +145,7 @@ impl Process {
     async fn read(&self) -> Snapshot {
         let (paths, env) = (self.paths.clone(), self.env.clone());
         let read = move || load::read(&paths, &env);
-        match tokio::task::spawn_blocking(read).await {
+        match lifecycle::spawn_blocking(read).await {
             Ok(snapshot) => snapshot,
             Err(_) => load::read(&self.paths, &self.env),
         }
@@ -155,7 +155,7 @@ impl Process {
         let state = self.paths.state.clone();
         let now = SystemClock.now_ms();
         let begin = move || Boot::begin(&state, now);
-        match tokio::task::spawn_blocking(begin).await {
+        match lifecycle::spawn_blocking(begin).await {
             Ok(boot) => boot,
             Err(_) => Boot::begin(&self.paths.state, now),
         }
@@ -242,7 +242,7 @@ impl Process {
         let rejected = Rejected { hash: snapshot.hash.clone(), reasons, since };
         let paths = self.paths.clone();
         let note = move || standing::blocked(&rejected, &paths);
-        if let Ok(Err(err)) = tokio::task::spawn_blocking(note).await {
+        if let Ok(Err(err)) = lifecycle::spawn_blocking(note).await {
             tracing::warn!(%err, "how the configuration stands is not recorded");
         }
     }
@@ -316,7 +316,7 @@ pub async fn usable(
         return (snapshot, None);
     }
     let (paths, env) = (paths.clone(), env.clone());
-    let kept = tokio::task::spawn_blocking(move || last_good::load(&paths, &env)).await;
+    let kept = lifecycle::spawn_blocking(move || last_good::load(&paths, &env)).await;
     let Ok(Some((good, _))) = kept else { return (snapshot, None) };
     let mut reasons: Vec<String> = snapshot.issues.iter().map(ToString::to_string).collect();
     if gone {
@@ -465,7 +465,7 @@ fn tell_manager(state: &Arc<State>, address: Option<SocketAddr>) {
 /// The drain ends before the manager would kill, whatever a drop-in says.
 async fn bound_drain(state: &State) {
     let env = Arc::clone(&state.env);
-    let limit = tokio::task::spawn_blocking(move || host::stop_timeout(&env)).await;
+    let limit = lifecycle::spawn_blocking(move || host::stop_timeout(&env)).await;
     let Ok(Some(limit)) = limit else { return };
     let budget = limit.saturating_sub(STOP_RESERVE).max(Duration::from_secs(1));
     if let Ok(mut grace) = state.grace.lock() {

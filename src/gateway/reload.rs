@@ -21,7 +21,7 @@ use crate::config::reload::watch::Watch;
 use crate::config::{Config, Rejected, Snapshot, last_good, load, redact, standing};
 use crate::gateway::rpc::tools;
 use crate::gateway::{State, auth, restart, routing};
-use crate::lifecycle::CancellationToken;
+use crate::lifecycle::{self, CancellationToken};
 use crate::logging;
 use crate::protocol::events::Event;
 use crate::secrets::{self, SecretError};
@@ -181,7 +181,7 @@ pub async fn watch(state: Arc<State>, stop: CancellationToken) {
 async fn continue_counting(state: &Arc<State>) -> u64 {
     let paths = Arc::clone(state);
     let before = move || standing::looks_of_this_process(&paths.paths);
-    let number = tokio::task::spawn_blocking(before).await.unwrap_or(0) + 1;
+    let number = lifecycle::spawn_blocking(before).await.unwrap_or(0) + 1;
     state.reloader.begun.fetch_max(number, Ordering::AcqRel);
     number
 }
@@ -387,7 +387,7 @@ async fn tell_of_models(state: &Arc<State>, before: Arc<Snapshot>) {
     }
     let looking = Arc::clone(state);
     let rows = move |snapshot: &Snapshot| tools::model_rows(&looking, snapshot);
-    let differ = tokio::task::spawn_blocking(move || rows(&before) != rows(&now));
+    let differ = lifecycle::spawn_blocking(move || rows(&before) != rows(&now));
     if differ.await.unwrap_or(false) {
         state.bus.broadcast(event, &json!({}));
     }
@@ -397,7 +397,7 @@ async fn read(state: &Arc<State>, seen: &Snapshot) -> Option<Snapshot> {
     for attempt in 0..=ABSENT_RETRIES {
         let (reading, env) = (Arc::clone(state), Arc::clone(&seen.process_env));
         let read = move || load::read(&reading.paths, &env);
-        let snapshot = tokio::task::spawn_blocking(read).await.ok()?;
+        let snapshot = lifecycle::spawn_blocking(read).await.ok()?;
         if snapshot.exists {
             return Some(snapshot);
         }
@@ -510,7 +510,7 @@ async fn keep(state: &Arc<State>, count: u64) {
     let serving = state.reloader.serving();
     let pending = state.reloader.pending();
     let keeping = Arc::clone(state);
-    let written = tokio::task::spawn_blocking(move || {
+    let written = lifecycle::spawn_blocking(move || {
         let pid = std::process::id();
         let mut look = standing::Look { pid, count, refused: None, pending };
         if let Some(rejected) = rejected {

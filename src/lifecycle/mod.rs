@@ -4,13 +4,17 @@
 //! It stands on floor 1, not in `supervise`, because agents, channels and the
 //! gateway all own background work (see `docs/adr/002-lifecycle-floor.md`).
 
+mod blocking;
 pub mod child;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use blocking::{Blocking, spawn_blocking};
 pub use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,12 +36,9 @@ impl Lifecycle {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let future = task(self.stop.child_token());
         let listed = Listed::new(name, &self.running);
-        tokio::spawn(self.tasks.track_future(async move {
-            let _listed = listed;
-            future.await;
-        }));
+        let task = Task { future: Box::pin(task(self.stop.child_token())), _listed: listed };
+        tokio::spawn(self.tasks.track_future(task));
     }
 
     /// The token that is cancelled when everything stops.
@@ -58,6 +59,21 @@ impl Lifecycle {
         let left = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
         tracing::warn!(tasks = ?left, "tasks were still running when the grace ended");
         false
+    }
+}
+
+/// Any task: what the runtime does with tasks is compiled for each type of them,
+/// so there is one.
+struct Task {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _listed: Listed,
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.future.as_mut().poll(cx)
     }
 }
 

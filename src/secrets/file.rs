@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::unistd::Uid;
 use serde_json::Value;
 
+use crate::lifecycle;
 use crate::secrets::SecretError;
 
 type Values = Result<BTreeMap<String, Value>, SecretError>;
@@ -22,7 +23,7 @@ pub(super) async fn read(provider: &str, settings: &Value, path: PathBuf, ids: &
     let limit = settings["maxBytes"].as_u64().unwrap_or(1_048_576);
     let patience = settings["timeoutMs"].as_u64().unwrap_or(5000);
     let name = provider.to_owned();
-    let reading = tokio::task::spawn_blocking(move || read_checked(&name, &path, limit));
+    let reading = lifecycle::spawn_blocking(move || read_checked(&name, &path, limit));
     let bytes = match tokio::time::timeout(Duration::from_millis(patience), reading).await {
         Ok(Ok(bytes)) => bytes?,
         Ok(Err(_)) => {

@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
 use crate::config::{SecretValues, Snapshot};
+use crate::lifecycle;
 use crate::profile::env::Env;
 use crate::secrets::resolve::Resolver;
 
@@ -117,7 +118,7 @@ pub async fn activate(snapshot: &Snapshot) -> Result<Activation, SecretError> {
     let (config, env) = (snapshot.resolved.clone(), Arc::clone(&snapshot.env));
     let (state, home) = (snapshot.state.clone(), snapshot.home.clone());
     let read = move || stores_on_disk(&config, &state, &home, &env);
-    let stores = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+    let stores = lifecycle::spawn_blocking(read).await.unwrap_or_default();
     activate_with(snapshot, &stores).await
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::lifecycle::CancellationToken;
+use crate::lifecycle::{self, CancellationToken};
 use crate::logging::catalog;
 use crate::supervise::notify::Notifier;
 
@@ -77,7 +77,7 @@ where
 {
     probe().await?;
     let dir = state_dir.to_path_buf();
-    let write = tokio::task::spawn_blocking(move || write_probe(&dir));
+    let write = lifecycle::spawn_blocking(move || write_probe(&dir));
     match write.await {
         Ok(Ok(())) => Ok(()),
         // A full disk is the operator's problem and a restart does not free it:

@@ -22,6 +22,7 @@ use crate::agents::mcp::settings::{Server, Speaks, Way};
 use crate::agents::mcp::sse::Sse;
 use crate::agents::providers::http::Http;
 use crate::agents::runtime::Inner;
+use crate::lifecycle;
 
 /// Sends requests to a server.
 pub(crate) type Peer = rmcp::Peer<RoleClient>;
@@ -181,7 +182,7 @@ async fn program(
             () = ended.cancelled() => {}
             _ = child.wait() => ended.cancel(),
         }
-        drop(tokio::task::spawn_blocking(move || cell.destroy(pid)).await);
+        drop(lifecycle::spawn_blocking(move || cell.destroy(pid)).await);
     });
     let transport = AsyncRwTransport::new_client(stdout, stdin);
     client().serve_with_ct(transport, end.clone()).await.map_err(|err| {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::agents::embeddings::Vectors;
 use crate::config::Config;
+use crate::lifecycle;
 use crate::profile::paths::Paths;
 use index::Index;
 use rank::Finding;
@@ -309,7 +310,7 @@ async fn at_work<T: Send + 'static>(
     work: impl FnOnce(&Memory) -> Result<T, MemoryError> + Send + 'static,
 ) -> Result<T, MemoryError> {
     let memory = Arc::clone(memory);
-    tokio::task::spawn_blocking(move || work(&memory)).await.unwrap_or(Err(MemoryError::Stopped))
+    lifecycle::spawn_blocking(move || work(&memory)).await.unwrap_or(Err(MemoryError::Stopped))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "days since the epoch")]

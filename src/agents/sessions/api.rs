@@ -27,6 +27,7 @@ use crate::agents::sessions::transcript_path;
 use crate::base::id::SessionKey;
 use crate::base::id::uuid;
 use crate::config::Config;
+use crate::lifecycle;
 
 /// Most keys of one preview.
 const MOST_PREVIEWS: usize = 64;
@@ -334,7 +335,7 @@ impl Sessions {
         work: impl FnOnce(&Self) -> Result<T, SessionError> + Send + 'static,
     ) -> Result<T, SessionError> {
         let this = self.clone();
-        tokio::task::spawn_blocking(move || work(&this)).await.map_err(|_| SessionError::Worker)?
+        lifecycle::spawn_blocking(move || work(&this)).await.map_err(|_| SessionError::Worker)?
     }
 }
 

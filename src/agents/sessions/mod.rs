@@ -32,7 +32,7 @@ use crate::agents::sessions::maintenance::Round;
 use crate::agents::sessions::maintenance::Rules;
 use crate::agents::sessions::maintenance::plan;
 use crate::config::Config;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{self, Lifecycle};
 use crate::profile::paths::Paths;
 use crate::profile::paths::expand;
 
@@ -160,7 +160,7 @@ impl Stores {
             loop {
                 let target = Arc::clone(&store);
                 let begun = Instant::now();
-                let result = tokio::task::spawn_blocking(move || target.flush()).await;
+                let result = lifecycle::spawn_blocking(move || target.flush()).await;
                 if let Ok(Err(err)) = &result {
                     tracing::warn!(path = %store.path().display(), %err, "session index not written");
                 }
@@ -208,7 +208,7 @@ impl Stores {
                     store.refresh().map(|()| plan(&store.entries(), &rules, now, &busy))
                 }
             };
-            match tokio::task::spawn_blocking(work).await {
+            match lifecycle::spawn_blocking(work).await {
                 Ok(Ok(round)) => report(&path, &round, is_enforced),
                 Ok(Err(err)) => tracing::warn!(path, %err, "session maintenance failed"),
                 Err(_) => {}

@@ -11,6 +11,7 @@ use crate::agents::tools::ToolContext;
 use crate::base::clock::now_ms;
 use crate::base::hex;
 use crate::base::id::uuid;
+use crate::lifecycle;
 use crate::store::exec_approvals::{self, ReplaceError};
 
 /// How long operators have to decide, in milliseconds.
@@ -138,7 +139,7 @@ pub(crate) async fn obtain(
                 });
             Ok((security, ask, fallback, listed, programs))
         };
-        tokio::task::spawn_blocking(look).await.map_err(|err| err.to_string())??
+        lifecycle::spawn_blocking(look).await.map_err(|err| err.to_string())??
     };
     match judge(security, ask, listed) {
         Verdict::Run => {
@@ -330,7 +331,7 @@ async fn note(context: &ToolContext, command: &str, programs: Option<Vec<PathBuf
         }
         Err(std::io::Error::other("the file keeps changing"))
     };
-    if let Ok(Err(err)) = tokio::task::spawn_blocking(write).await {
+    if let Ok(Err(err)) = lifecycle::spawn_blocking(write).await {
         tracing::warn!(%err, "the approval is not remembered");
     }
 }

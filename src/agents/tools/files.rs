@@ -19,6 +19,7 @@ use crate::agents::tools::ToolContext;
 use crate::agents::tools::ToolResult;
 use crate::agents::tools::number_argument;
 use crate::agents::tools::text_argument;
+use crate::lifecycle;
 use crate::profile::paths::expand;
 
 const MOST_LINES: usize = 2000;
@@ -112,7 +113,7 @@ fn normal(path: &Path) -> PathBuf {
 
 /// Runs file work off the async threads.
 async fn blocking(work: impl FnOnce() -> ToolResult + Send + 'static) -> ToolResult {
-    tokio::task::spawn_blocking(work)
+    lifecycle::spawn_blocking(work)
         .await
         .unwrap_or_else(|_| ToolResult::error("internal error while working on the file"))
 }

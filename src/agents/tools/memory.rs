@@ -11,6 +11,7 @@ use crate::agents::tools::ToolContext;
 use crate::agents::tools::ToolResult;
 use crate::agents::tools::number_argument;
 use crate::agents::tools::text_argument;
+use crate::lifecycle;
 
 /// The `memory_search` tool.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Tool for Get {
             let from = number_argument(&arguments, "from").unwrap_or(1).max(1);
             let lines = number_argument(&arguments, "lines").unwrap_or(200).clamp(1, 2_000);
             let memory = context.inner.memory(&context.agent);
-            let read = tokio::task::spawn_blocking(move || get(&memory, &named, from, lines));
+            let read = lifecycle::spawn_blocking(move || get(&memory, &named, from, lines));
             read.await
                 .unwrap_or_else(|_| ToolResult::error("internal error while reading the memory"))
         })

@@ -30,7 +30,7 @@ use crate::agents::tools::confine;
 use crate::agents::tools::confine::Cell;
 use crate::agents::tools::confine::Confinement;
 use crate::base::clock::now_ms;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{self, Lifecycle};
 use crate::profile::env::Env;
 
 /// Bytes of output kept from the start and from the end.
@@ -357,7 +357,7 @@ impl Processes {
         let (confinement, name) = (Arc::clone(&self.confinement), id.to_owned());
         let is_service = env.get("INVOCATION_ID").is_some();
         let (cell, launcher) =
-            tokio::task::spawn_blocking(move || confinement.prepare(&name, is_service))
+            lifecycle::spawn_blocking(move || confinement.prepare(&name, is_service))
                 .await
                 .map_err(io::Error::other)?;
         let wanted = command.as_std();
@@ -499,7 +499,7 @@ async fn watch_over(
 /// Kills all that the command started and reaps its leader.
 async fn end(process: &Process, cell: &Arc<Cell>, child: &mut Child) -> Option<ExitStatus> {
     let (cell, leader) = (Arc::clone(cell), process.pid);
-    if tokio::task::spawn_blocking(move || cell.destroy(leader)).await.is_err() {
+    if lifecycle::spawn_blocking(move || cell.destroy(leader)).await.is_err() {
         tracing::warn!(id = process.id, "tool processes not killed");
     }
     child.wait().await.ok()

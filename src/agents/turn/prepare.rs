@@ -29,6 +29,7 @@ use crate::agents::turn::writer::Writer;
 use crate::agents::workspace::Limits;
 use crate::agents::workspace::ProjectContext;
 use crate::config::Snapshot;
+use crate::lifecycle;
 use crate::store::lock::FileLock;
 
 /// How long a run waits for another process that writes the same transcript.
@@ -101,7 +102,7 @@ pub(crate) async fn prepare<'a>(
         let inner = Arc::clone(inner);
         let run = Arc::clone(run);
         let snapshot = Arc::clone(&snapshot);
-        tokio::task::spawn_blocking(move || load(&inner, &run, &snapshot))
+        lifecycle::spawn_blocking(move || load(&inner, &run, &snapshot))
             .await
             .map_err(|_| "internal error while loading the session".to_owned())??
     };

@@ -4,9 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use tokio::task::JoinHandle;
-
 use crate::agents::sessions::append;
+use crate::lifecycle::{self, Blocking};
 use crate::store::lock::FileLock;
 
 /// One transcript being written.
@@ -14,7 +13,7 @@ use crate::store::lock::FileLock;
 pub(crate) struct Writer {
     path: PathBuf,
     lock: Option<FileLock>,
-    pending: Option<JoinHandle<io::Result<()>>>,
+    pending: Option<Blocking<io::Result<()>>>,
     /// Length of the file before anything was added.
     before: u64,
 }
@@ -30,7 +29,7 @@ impl Writer {
         self.settle().await?;
         if !lines.is_empty() {
             let path = self.path.clone();
-            self.pending = Some(tokio::task::spawn_blocking(move || append(&path, &lines)));
+            self.pending = Some(lifecycle::spawn_blocking(move || append(&path, &lines)));
         }
         Ok(())
     }
@@ -49,7 +48,7 @@ impl Writer {
         if self.before > 0 {
             let (path, before) = (self.path.clone(), self.before);
             let cut = move || std::fs::OpenOptions::new().write(true).open(path)?.set_len(before);
-            self.pending = Some(tokio::task::spawn_blocking(cut));
+            self.pending = Some(lifecycle::spawn_blocking(cut));
         }
         self.close().await
     }
@@ -59,7 +58,7 @@ impl Writer {
         let result = self.settle().await;
         if let Some(lock) = self.lock.take() {
             // Removing a file is quick, yet it is file work.
-            drop(tokio::task::spawn_blocking(move || drop(lock)).await);
+            drop(lifecycle::spawn_blocking(move || drop(lock)).await);
         }
         result
     }

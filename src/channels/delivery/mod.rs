@@ -24,7 +24,7 @@ use crate::channels::channel::SendError;
 use crate::channels::delivery::entry::{Entry, Folder};
 use crate::channels::manager::{Handle, Roster};
 use crate::channels::message::{Body, Outbound, Piece, Sent};
-use crate::lifecycle::{CancellationToken, Lifecycle};
+use crate::lifecycle::{self, CancellationToken, Lifecycle};
 use crate::store::atomic::Sync;
 
 /// Pauses after failures, as the reference has them.
@@ -314,5 +314,5 @@ fn pieces(entry: &Entry, handle: &Handle) -> Vec<Piece> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|err| Err(io::Error::other(err)))
+    lifecycle::spawn_blocking(work).await.unwrap_or_else(|err| Err(io::Error::other(err)))
 }

@@ -24,7 +24,7 @@ use crate::channels::policy::Policy;
 use crate::channels::status::Status;
 use crate::channels::supervise;
 use crate::config::Snapshot;
-use crate::lifecycle::{CancellationToken, Lifecycle};
+use crate::lifecycle::{self, CancellationToken, Lifecycle};
 use crate::profile::env::Env;
 use crate::profile::paths::Paths;
 
@@ -156,7 +156,7 @@ impl Channels {
             Vec::new()
         });
         let inbox = Arc::clone(&inner.hall.inbox);
-        let left = tokio::task::spawn_blocking(move || inbox.left_over(&answered)).await;
+        let left = lifecycle::spawn_blocking(move || inbox.left_over(&answered)).await;
         match left.unwrap_or_else(|err| Err(io::Error::other(err))) {
             Ok(left) => {
                 for kept in left {
@@ -287,7 +287,7 @@ impl Channels {
     /// Takes a message out of the inbox: it is answered or needs no answer.
     pub async fn answered(&self, kept: Kept) {
         let inbox = Arc::clone(&self.0.hall.inbox);
-        if tokio::task::spawn_blocking(move || inbox.done(&kept)).await.is_err() {
+        if lifecycle::spawn_blocking(move || inbox.done(&kept)).await.is_err() {
             tracing::warn!("an answered message was not removed");
         }
     }

@@ -28,7 +28,7 @@ use crate::channels::matrix::store::Store;
 use crate::channels::matrix::sync::Reader;
 use crate::channels::message::{Attachment, Body, Piece, Sent};
 use crate::channels::policy::{self, GroupRules};
-use crate::lifecycle::CancellationToken;
+use crate::lifecycle::{self, CancellationToken};
 
 const COURTESY: Duration = Duration::from_secs(5);
 /// How long others see that an answer is being written.
@@ -96,7 +96,7 @@ impl Matrix {
             }
             Login::Password { user, password } => {
                 let (store, name, home) = (self.store.clone(), user.clone(), server.clone());
-                let kept = tokio::task::spawn_blocking(move || store.session(&home, Some(&name)));
+                let kept = lifecycle::spawn_blocking(move || store.session(&home, Some(&name)));
                 if let Ok(Some(session)) = kept.await {
                     let api = Api::new(server, Some(session.token));
                     match whoami(&api).await {
@@ -111,7 +111,7 @@ impl Matrix {
                 let login = login.map_err(|err| err.fault(&place))?;
                 let (store, home, kept) = (self.store.clone(), server.clone(), login.clone());
                 let written =
-                    tokio::task::spawn_blocking(move || store.keep_session(&home, &kept)).await;
+                    lifecycle::spawn_blocking(move || store.keep_session(&home, &kept)).await;
                 if !matches!(written, Ok(Ok(()))) {
                     tracing::warn!(target: "channels", "[matrix] the session could not be kept");
                 }
@@ -384,7 +384,7 @@ impl Account for Matrix {
                 tracing::debug!(ok = matches!(said, Ok(Ok(_))), "matrix logout");
             }
             let store = self.store.clone();
-            let gone = tokio::task::spawn_blocking(move || store.forget_session()).await;
+            let gone = lifecycle::spawn_blocking(move || store.forget_session()).await;
             Some(match gone {
                 Ok(gone) => gone.map_err(|err| err.to_string()),
                 Err(err) => Err(err.to_string()),

@@ -15,7 +15,7 @@ use crate::channels::matrix::inbound::{self, Room};
 use crate::channels::matrix::settings::{AutoJoin, Settings};
 use crate::channels::matrix::store::Store;
 use crate::channels::message::Inbound;
-use crate::lifecycle::CancellationToken;
+use crate::lifecycle::{self, CancellationToken};
 
 const POLL_MS: u64 = 30_000;
 const POLL_LIMIT: Duration = Duration::from_secs(60);
@@ -37,8 +37,7 @@ impl Reader<'_> {
     /// Reads until something is wrong.
     pub(super) async fn run(&mut self, stop: &CancellationToken) -> Result<(), Fault> {
         let (store, user) = (self.store.clone(), self.user.to_owned());
-        let mut since =
-            tokio::task::spawn_blocking(move || store.since(&user)).await.unwrap_or(None);
+        let mut since = lifecycle::spawn_blocking(move || store.since(&user)).await.unwrap_or(None);
         let filter = json!({
             "presence": {"types": []}, "account_data": {"types": []},
             "room": {
@@ -77,7 +76,7 @@ impl Reader<'_> {
                 let (store, user, next) =
                     (self.store.clone(), self.user.to_owned(), next.to_owned());
                 let written =
-                    tokio::task::spawn_blocking(move || store.keep_since(&user, &next)).await;
+                    lifecycle::spawn_blocking(move || store.keep_since(&user, &next)).await;
                 written.unwrap_or_else(|err| Err(std::io::Error::other(err))).map_err(kept)?;
             }
             since = Some(next.to_owned());

@@ -23,7 +23,7 @@ use crate::channels::telegram::api::{Api, ApiError, Update, User};
 use crate::channels::telegram::inbound;
 use crate::channels::telegram::offset::Offset;
 use crate::channels::telegram::settings::{Settings, Webhook};
-use crate::lifecycle::CancellationToken;
+use crate::lifecycle::{self, CancellationToken};
 
 /// How long the service may hold a poll.
 const POLL_SECONDS: u64 = 30;
@@ -68,7 +68,7 @@ impl Reader {
         if let Some(last) = last {
             let offset = self.offset.clone();
             let write = move || offset.write(offset.read().map_or(last, |known| known.max(last)));
-            let written = tokio::task::spawn_blocking(write).await;
+            let written = lifecycle::spawn_blocking(write).await;
             written.unwrap_or_else(|err| Err(std::io::Error::other(err))).map_err(kept)?;
         }
         Ok(accepted)
@@ -77,7 +77,7 @@ impl Reader {
     /// Polls until something is wrong.
     pub(super) async fn poll(&self, stop: &CancellationToken) -> Result<(), Fault> {
         let offset = self.offset.clone();
-        let mut next = tokio::task::spawn_blocking(move || offset.read()).await.unwrap_or(None);
+        let mut next = lifecycle::spawn_blocking(move || offset.read()).await.unwrap_or(None);
         loop {
             let params = json!({
                 "timeout": POLL_SECONDS, "allowed_updates": ALLOWED, "limit": 100,
@@ -136,7 +136,7 @@ impl Reader {
         let secret = hook.secret.clone();
         let status = self.link.status.clone();
         let offset = self.offset.clone();
-        let before = tokio::task::spawn_blocking(move || offset.read()).await.unwrap_or(None);
+        let before = lifecycle::spawn_blocking(move || offset.read()).await.unwrap_or(None);
         let taken = Taken { before, ids: VecDeque::new() };
         let shared = Arc::new(Hook { reader: Mutex::new((self, taken)), secret, status });
         let router = Router::new()

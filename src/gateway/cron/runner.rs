@@ -17,6 +17,7 @@ use crate::gateway::cron::{Finished, Ran, report, store};
 use crate::gateway::heartbeat::REMINDER;
 use crate::gateway::noted;
 use crate::gateway::routing::outbound::{self, Destination};
+use crate::lifecycle;
 use crate::protocol::events::Event;
 
 /// Longest sleep between looks at the jobs' file.
@@ -62,7 +63,7 @@ async fn run(state: Arc<State>, stop: CancellationToken) {
             continue;
         }
         let claiming = Arc::clone(&state);
-        let due = tokio::task::spawn_blocking(move || {
+        let due = lifecycle::spawn_blocking(move || {
             claiming.services.cron.claim_due(claiming.clock.now_ms())
         });
         let due = match due.await {
@@ -104,7 +105,7 @@ fn pause(enabled: bool, until_due: Option<Duration>) -> Duration {
 /// Takes over the jobs of the file, after `first`.
 async fn recover(state: &Arc<State>, first: impl FnOnce(&State, u64) + Send + 'static) {
     let recovering = Arc::clone(state);
-    let recovered = tokio::task::spawn_blocking(move || {
+    let recovered = lifecycle::spawn_blocking(move || {
         let now = recovering.clock.now_ms();
         first(&recovering, now);
         recovering.services.cron.recover(now)
@@ -124,7 +125,7 @@ fn max_runs(state: &State) -> usize {
 async fn wait_time(state: &Arc<State>) -> Option<Duration> {
     let reading = Arc::clone(state);
     let next =
-        tokio::task::spawn_blocking(move || reading.services.cron.next_wake()).await.ok()?.ok()?;
+        lifecycle::spawn_blocking(move || reading.services.cron.next_wake()).await.ok()?.ok()?;
     let now = state.clock.now_ms();
     Some(next.map_or(LONGEST_SLEEP, |at| Duration::from_millis(at.saturating_sub(now))))
 }
@@ -144,7 +145,7 @@ pub async fn run_job(state: &Arc<State>, job: Job, run_id: Option<String>) {
     noted::job_ended(state, task, &ran, summary, ended).await;
     let noting = Arc::clone(state);
     let (id, result) = (job.id.clone(), ran.clone());
-    let noted = tokio::task::spawn_blocking(move || {
+    let noted = lifecycle::spawn_blocking(move || {
         let config = noting.config.load();
         noting.services.cron.finish(&id, &result, started, ended, &config.config.cron)
     });
@@ -181,7 +182,7 @@ pub async fn run_job(state: &Arc<State>, job: Job, run_id: Option<String>) {
     entry.extend(event.clone());
     let (path, id) = (state.services.cron.path(), job.id.clone());
     let limits = store::LogLimits::of(&state.config.load().config.cron);
-    let logged = tokio::task::spawn_blocking(move || {
+    let logged = lifecycle::spawn_blocking(move || {
         store::append_run(&path, &id, &Value::Object(entry), limits)
     });
     if let Ok(Err(err)) = logged.await {

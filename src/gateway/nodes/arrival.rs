@@ -9,6 +9,7 @@ use crate::gateway::nodes::Connected;
 use crate::gateway::nodes::pairing::Description;
 use crate::gateway::nodes::policy::Allowlist;
 use crate::gateway::rpc::{Caller, voice};
+use crate::lifecycle;
 use crate::protocol::events::Event;
 
 /// Registers a node that said hello. One that no operator has approved yet
@@ -19,7 +20,7 @@ pub fn arrived(state: &Arc<State>, caller: &Arc<Caller>) {
     let lifecycle = state.lifecycle.clone();
     let state = Arc::clone(state);
     lifecycle.spawn("node arrival", move |_stop| async move {
-        let greeted = tokio::task::spawn_blocking(move || greet(&state, &node));
+        let greeted = lifecycle::spawn_blocking(move || greet(&state, &node));
         if greeted.await.is_err() {
             tracing::warn!("a node was not greeted");
         }

@@ -14,6 +14,7 @@ use crate::channels::delivery::Receipt;
 use crate::channels::message::{Outbound, Payload};
 use crate::channels::{kind, manager};
 use crate::gateway::State;
+use crate::lifecycle;
 use crate::profile::paths::Paths;
 use crate::store::atomic::{self, Sync};
 
@@ -208,7 +209,7 @@ pub async fn store_media(paths: &Paths, name: &str, bytes: Vec<u8>) -> io::Resul
     let name: String = name.chars().map(plain).collect();
     let path = paths.state.join("media/inbound").join(format!("{}---{name}", id::uuid()));
     let target = path.clone();
-    tokio::task::spawn_blocking(move || atomic::write(&target, &bytes, Sync::No))
+    lifecycle::spawn_blocking(move || atomic::write(&target, &bytes, Sync::No))
         .await
         .unwrap_or_else(|err| Err(io::Error::other(err)))?;
     Ok(path)

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::lifecycle;
 use crate::protocol::error::ErrorShape;
 
 /// The text under `key`, trimmed; `None` when absent, blank or not text.
@@ -82,7 +83,7 @@ pub async fn blocking<T: Send + 'static>(
         let _place = place;
         work()
     };
-    tokio::task::spawn_blocking(at_desk)
+    lifecycle::spawn_blocking(at_desk)
         .await
         .unwrap_or_else(|err| Err(ErrorShape::unavailable(format!("Error: {err}"))))
 }

@@ -26,7 +26,7 @@ use crate::gateway::ws::session::{Refusal, Session, Step};
 use crate::gateway::ws::traffic::Traffic;
 use crate::gateway::ws::wire::{NO_CODE, Turn, Wire};
 use crate::gateway::ws::{Outbox, Peer};
-use crate::lifecycle::CancellationToken;
+use crate::lifecycle::{self, CancellationToken};
 use crate::protocol::connect::{Features, Granted, HelloOk, Policy, Server, Snapshot};
 use crate::protocol::events;
 use crate::protocol::frame::{self, EventText, close};
@@ -163,7 +163,7 @@ async fn decide(
     if !shows_device {
         return admit();
     }
-    tokio::task::spawn_blocking(admit).await.unwrap_or_else(|err| {
+    lifecycle::spawn_blocking(admit).await.unwrap_or_else(|err| {
         Err(Box::new(Rejection {
             answer: None,
             code: close::INTERNAL,

@@ -79,7 +79,8 @@ impl Manager {
         let client = tokio::time::timeout(PATIENCE, TestClient::open(self.port()));
         let listener = self.listener.try_clone().unwrap();
         let next = async {
-            let accepted = tokio::task::spawn_blocking(move || listener.accept().unwrap().0);
+            let accepted =
+                openclaw::lifecycle::spawn_blocking(move || listener.accept().unwrap().0);
             self.stored.insert(handshake_name("of-the-first"), accepted.await.unwrap().into());
             self.start()
         };

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
+use crate::lifecycle;
 use crate::supervise::runner::{CommandLine, HostRunner, Runner};
 use crate::supervise::spec::ServiceNames;
 
@@ -36,7 +37,7 @@ impl Journal {
             let read = journal.run(&HostRunner, limit);
             (journal, read)
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or((before, None))
+        lifecycle::spawn_blocking(read).await.unwrap_or((before, None))
     }
 
     fn run(&mut self, runner: &impl Runner, limit: usize) -> Option<Value> {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::lifecycle;
+
 /// Largest file of a UI.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Largest avatar.
@@ -45,7 +47,7 @@ pub async fn read_image(path: PathBuf) -> Option<(&'static str, Bytes)> {
 async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Option<T> + Send + 'static,
 ) -> Option<T> {
-    tokio::task::spawn_blocking(read).await.ok().flatten()
+    lifecycle::spawn_blocking(read).await.ok().flatten()
 }
 
 fn read_plain(path: &Path, limit: u64, one_name: bool) -> Option<Vec<u8>> {

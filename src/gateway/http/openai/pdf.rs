@@ -10,6 +10,7 @@ use lopdf::{Document, LoadOptions, Object};
 
 use crate::agents::run::Image;
 use crate::gateway::http::prepared::{ImageLimits, PdfLimits};
+use crate::lifecycle;
 
 /// A small file may unfold into gigabytes; no part of it may become larger
 /// than this.
@@ -42,7 +43,7 @@ pub async fn read(
     limits: PdfLimits,
     images: ImageLimits,
 ) -> Result<Content, PdfError> {
-    let reading = tokio::task::spawn_blocking(move || content(&bytes, limits, &images));
+    let reading = lifecycle::spawn_blocking(move || content(&bytes, limits, &images));
     reading.await.unwrap_or(Err(PdfError::Crashed))
 }
 
