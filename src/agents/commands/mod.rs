@@ -46,6 +46,7 @@ pub(crate) enum Name {
     Send,
     Btw,
     Restart,
+    Approve,
     /// Known to the reference, but not here.
     Unsupported,
 }
@@ -92,6 +93,7 @@ const SPELLINGS: &[(&str, Name)] = &[
     ("tell", Name::Unsupported),
     ("tasks", Name::Unsupported),
     ("allowlist", Name::Unsupported),
+    ("activation", Name::Unsupported),
     ("bash", Name::Unsupported),
     ("elevated", Name::Unsupported),
     ("elev", Name::Unsupported),
@@ -101,6 +103,7 @@ const SPELLINGS: &[(&str, Name)] = &[
     ("debug", Name::Unsupported),
     ("config", Name::Unsupported),
     ("restart", Name::Restart),
+    ("approve", Name::Approve),
 ];
 
 /// The command a message consists of. `/cmd: x` is `/cmd x`, and a bot's name

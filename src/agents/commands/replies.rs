@@ -39,7 +39,16 @@ const COMMANDS: &str = "ℹ️ Slash commands\n\nSession\n  /stop - Stop the cur
 /queue - What happens to messages while a run is active.\n  /usage - Usage footer below replies.\n  \
 /send - Whether replies are sent.\n\nStatus\n  /status - Status of this session.\n  \
 /context - What fills the context.\n  /tools - Tools of this session.\n  /whoami - Who you are here.\n  \
-/help - Short help.\n\nManagement\n  /restart - Restart the gateway.";
+/help - Short help.\n\nManagement\n  \
+/approve - Decide about a command that waits, or list what waits.\n  /restart - Restart the gateway.";
+
+const APPROVE: &str = "/approve <id> allow-once|allow-always|deny";
+
+/// A question to the operators in a line.
+fn open(question: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{}: {}", text(&question["id"]), text(&question["request"]["command"]))
+}
 
 /// Runs a command; the text is the reply, an error text is for people as well.
 pub(crate) async fn reply(
@@ -72,6 +81,7 @@ pub(crate) async fn reply(
         Name::Send => desk.send(argument).await,
         Name::Btw => Ok(btw::USAGE.to_owned()),
         Name::Restart => desk.restart(request.owner),
+        Name::Approve => desk.approve(request.owner, argument).await,
         Name::Unsupported => {
             let word = request.message.split_whitespace().next().unwrap_or_default();
             Ok(format!("{word} is not supported by this gateway."))
@@ -212,6 +222,32 @@ impl Desk<'_> {
         let plane = self.inner.control_plane().ok_or("the gateway is not up yet")?;
         plane.restart(None, "/restart")?;
         Ok("⚙️ Restarting OpenClaw in-process (SIGUSR1); back in a few seconds.".to_owned())
+    }
+
+    /// Decides about a question to the operators, or lists the open ones.
+    async fn approve(&self, owner: bool, argument: &str) -> Result<String, String> {
+        if !owner {
+            return Err("/approve is for owners (commands.ownerAllowFrom).".to_owned());
+        }
+        let plane = self.inner.control_plane().ok_or("the gateway is not up yet")?;
+        let mut words = argument.split_whitespace();
+        let (Some(id), Some(decision)) = (words.next(), words.next()) else {
+            let waiting = plane.call("exec.approval.list", json!({})).await?;
+            let lines: Vec<String> = waiting.as_array().into_iter().flatten().map(open).collect();
+            let waiting =
+                if lines.is_empty() { "Nothing waits.".to_owned() } else { lines.join("\n") };
+            return Ok(format!("{waiting}\nUsage: {APPROVE}"));
+        };
+        let decision = match decision.to_lowercase().as_str() {
+            "allow-once" | "once" | "allow" => "allow-once",
+            "allow-always" | "always" => "allow-always",
+            "deny" | "reject" => "deny",
+            _ => return Err(format!("Usage: {APPROVE}")),
+        };
+        let is_plugin = id.starts_with("plugin:");
+        let method = if is_plugin { "plugin.approval.resolve" } else { "exec.approval.resolve" };
+        plane.call(method, json!({"id": id, "decision": decision})).await?;
+        Ok(format!("✅ {decision}: {id}"))
     }
 
     async fn think(&self, argument: &str) -> Result<String, String> {

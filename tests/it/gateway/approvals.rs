@@ -61,6 +61,28 @@ async fn an_agents_command_waits_for_an_operator() {
 }
 
 #[tokio::test]
+async fn an_owner_decides_in_a_chat() {
+    let (gateway, _provider) = asking(json!({"ask": "always"})).await;
+    let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    say(&mut client, "USE_TOOL exec {\"command\": \"echo approved-output\"}", "asks").await;
+    let asked = client.event("exec.approval.requested").await["payload"].clone();
+    let id = asked["id"].as_str().unwrap();
+    let mut answer = async |text: &str, run: &str| {
+        say(&mut client, text, run).await;
+        client.ask("agent.wait", json!({"runId": run, "timeoutMs": 30000})).await;
+        let history = client.ask("chat.history", json!({"sessionKey": "main"})).await;
+        let last = history["messages"].as_array().unwrap().last().unwrap().clone();
+        last["content"][0]["text"].as_str().unwrap().to_owned()
+    };
+    let listed = answer("/approve", "lists").await;
+    assert!(listed.starts_with(&format!("{id}: echo approved-output\nUsage: ")), "{listed}");
+    let done = answer(&format!("/approve {id} allow-once"), "decides").await;
+    assert!(done.contains("allow-once") || done.contains("approved-output"), "{done}");
+    let result = tool_result(&mut client, "asks").await;
+    assert!(result.contains("approved-output"), "{result}");
+}
+
+#[tokio::test]
 async fn a_program_that_was_allowed_for_good_is_not_asked_about_again() {
     let (gateway, _provider) = asking(json!({"security": "allowlist", "ask": "on-miss"})).await;
     let mut client = TestClient::operator(gateway.port, &ALL_SCOPES).await;
