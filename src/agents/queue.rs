@@ -187,12 +187,12 @@ fn settings_of(inner: &Inner, run: &Run) -> Option<Settings> {
     Some(Settings::of(&snapshot.config, entry.as_deref(), request.origin.channel.as_deref()))
 }
 
-/// Hands the message to the active run; `false` if there is none to steer.
+/// Hands the message to the active run; `false` if there is none that it may steer.
 fn steer(lane: &SessionLane, run: &Arc<Run>) -> bool {
     let Some(active) = &lane.active else { return false };
     let mut waiting = active.steer.lock().unwrap_or_else(PoisonError::into_inner);
     // Under the lock: a run that has looked for the last time takes no more.
-    if !active.steerable.load(Ordering::Acquire) {
+    if !active.steerable.load(Ordering::Acquire) || active.rights != run.rights {
         return false;
     }
     waiting.push(Arc::clone(run));
@@ -328,7 +328,8 @@ fn take(inner: &Inner, lane_key: &str, collect: bool) -> Option<Arc<Run>> {
         let mut run = lane.waiting.pop_front();
         if run.as_ref().is_some_and(|run| is_chat(run)) {
             absorbed.extend(run.take());
-            while collect && lane.waiting.front().is_some_and(|run| is_chat(run)) {
+            let joins = |next: &Arc<Run>, first: &Run| is_chat(next) && next.rights == first.rights;
+            while collect && lane.waiting.front().is_some_and(|next| joins(next, &absorbed[0])) {
                 absorbed.extend(lane.waiting.pop_front());
             }
             run = absorbed.pop();

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::agents::providers::{FailReason, ToolSpec};
 use crate::base::id::SessionKey;
@@ -31,10 +31,12 @@ pub struct RunRequest {
     pub origin: Origin,
     /// Whether the sender may use owner-only tools.
     pub owner: bool,
+    /// What a group's settings let the sender use, in the shape of `tools`.
+    pub group_tools: Option<Map<String, Value>>,
     /// Upper bound of one reply, in tokens.
     pub max_tokens: Option<u64>,
     /// Sampling choices in OpenAI's spelling, handed to the model call.
-    pub params: serde_json::Map<String, Value>,
+    pub params: Map<String, Value>,
     /// Tools that the client runs itself: a call of one ends the run and is
     /// reported in [`RunOutcome::tool_calls`].
     pub client_tools: Vec<ToolSpec>,
@@ -53,6 +55,20 @@ pub struct RunRequest {
     pub heartbeat: Option<u64>,
     /// Whether the sender may give slash commands, beyond owners.
     pub may_command: bool,
+}
+
+/// What the sender of a message may use. Messages are put into one run only if
+/// their senders may use the same: nobody borrows what another may do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rights {
+    owner: bool,
+    group_tools: Option<Map<String, Value>>,
+}
+
+impl RunRequest {
+    pub fn rights(&self) -> Rights {
+        Rights { owner: self.owner, group_tools: self.group_tools.clone() }
+    }
 }
 
 /// What is put around a message so that the model knows who wrote it when.

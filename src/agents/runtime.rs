@@ -37,6 +37,7 @@ use crate::agents::raw_stream::RawStream;
 use crate::agents::reporter::Reporter;
 use crate::agents::run::EventSink;
 use crate::agents::run::Lane;
+use crate::agents::run::Rights;
 use crate::agents::run::RunOutcome;
 use crate::agents::run::RunRequest;
 use crate::agents::run::RunStatus;
@@ -132,6 +133,7 @@ pub(crate) struct Run {
     pub(crate) accepted_at: u64,
     pub(crate) cancel: tokio_util::sync::CancellationToken,
     pub(crate) reporter: Reporter,
+    pub(crate) rights: Rights,
     /// Taken by the turn.
     pub(crate) request: Mutex<Option<RunRequest>>,
     /// Messages that steer the run at its next step.
@@ -555,6 +557,7 @@ impl Inner {
             ended_at: AtomicU64::new(0),
             stop_reason: Mutex::default(),
             done: watch::Sender::new(None),
+            rights: request.rights(),
             request: Mutex::new(Some(request)),
         });
         {

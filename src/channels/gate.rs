@@ -108,6 +108,7 @@ impl Gate {
                 message.listed = listed;
                 message.mentioned = mentioned;
                 message.group_prompt = self.policy.group_prompt(&message);
+                message.group_tools = self.policy.group_tools(&message);
                 message.before = self.take_pending(&message.chat.id);
                 Ok(Some(message))
             }

@@ -93,6 +93,9 @@ pub struct Inbound {
     /// What the group's settings add to the agent's prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_prompt: Option<String>,
+    /// What the group's settings let the sender use, in the shape of `tools`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_tools: Option<Map<String, Value>>,
     /// Whether the sender may give commands; decided by the gate.
     pub may_command: bool,
     /// Whether the sender is on the configured allowlist; decided by the gate.

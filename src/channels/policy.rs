@@ -1,9 +1,9 @@
 //! Who is listened to: direct-message policies, allowlists, groups and
 //! mentions. Pure; the gate asks and acts.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::channels::message::{ChatKind, Inbound};
+use crate::channels::message::{Author, ChatKind, Inbound};
 
 /// How a network's groups are let in when `groupPolicy` is `allowlist`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl Policy {
         if self.group == Door::Disabled {
             return refused("disabled");
         }
-        if group["enabled"] == false {
+        if group["enabled"] == false || group["allow"] == false {
             return Verdict::Drop(format!("drop channel {} (disabled)", message.chat.id));
         }
         let door = Door::read(&group["groupPolicy"], self.group);
@@ -198,26 +198,44 @@ impl Policy {
             return refused(door.name());
         }
         let listed = listed || matches(&self.allow_from, message, false);
-        if group["requireMention"] != false && !mentioned && !(is_command && listed) {
+        let needs_mention =
+            group["autoReply"].as_bool().map_or(group["requireMention"] != false, |auto| !auto);
+        if needs_mention && !mentioned && !(is_command && listed) {
             return Verdict::Remember;
         }
         Verdict::Answer { may_command: listed, listed }
     }
 
+    /// What is written about the very group of the message.
+    fn group_section(&self, message: &Inbound) -> Option<&Value> {
+        let names = [Some(message.chat.id.as_str()), message.chat.title.as_deref()];
+        let mut groups = self.groups.as_object().into_iter().flatten();
+        let is_it = |key: &str| names.iter().flatten().any(|name| key.eq_ignore_ascii_case(name));
+        groups.find(|(key, _)| is_it(key)).map(|(_, section)| section)
+    }
+
+    /// What the message's group lets its author use: the group's own settings
+    /// before those of `*`, and in both what is said of the author first.
+    pub fn group_tools(&self, message: &Inbound) -> Option<Map<String, Value>> {
+        if message.chat.kind == ChatKind::Direct {
+            return None;
+        }
+        let layers = [self.group_section(message), self.groups.get("*")];
+        let found = layers.into_iter().flatten().find_map(|group| {
+            of_sender(&group["toolsBySender"], &message.author)
+                .or_else(|| group["tools"].as_object())
+        });
+        found.cloned()
+    }
+
     /// The settings of the message's group, topic over group over `*`, and
     /// whether the group is named at all.
     fn group_settings(&self, message: &Inbound) -> (bool, Value) {
-        let names = [Some(message.chat.id.as_str()), message.chat.title.as_deref()];
-        let section = self
-            .groups
-            .as_object()
-            .into_iter()
-            .flatten()
-            .find(|(key, _)| names.iter().flatten().any(|name| key.eq_ignore_ascii_case(name)));
+        let section = self.group_section(message);
         let wildcard = &self.groups["*"];
         let known = section.is_some() || wildcard.is_object();
         let mut merged = wildcard.as_object().cloned().unwrap_or_default();
-        if let Some(own) = section.and_then(|(_, value)| value.as_object()) {
+        if let Some(own) = section.and_then(Value::as_object) {
             merged.extend(own.clone());
             let thread = message.chat.thread.as_deref().unwrap_or_default();
             if let Some(topic) = own.get("topics").and_then(|topics| topics[thread].as_object()) {
@@ -233,6 +251,32 @@ impl Policy {
         let text = group["systemPrompt"].as_str()?.trim();
         (!text.is_empty()).then(|| text.to_owned())
     }
+}
+
+/// The entry of `toolsBySender` that is for an author: by id, user name or name
+/// (`id:`, `username:`, `name:`; nothing in front means the id), else `*`.
+fn of_sender<'a>(table: &'a Value, author: &Author) -> Option<&'a Map<String, Value>> {
+    let plain = |text: &str| text.trim().trim_start_matches('@').to_lowercase();
+    let known = [
+        ("id", Some(plain(&author.id))),
+        ("username", author.username.as_deref().map(plain)),
+        ("name", Some(plain(&author.name))),
+    ];
+    let entries = table.as_object()?;
+    let find = |kind: &str, wanted: &str| {
+        entries.iter().find(|(key, _)| {
+            let key = key.trim();
+            let typed = ["id", "e164", "username", "name"]
+                .into_iter()
+                .find_map(|known| Some((known, key.strip_prefix(known)?.strip_prefix(':')?)));
+            let (said, value) = typed.unwrap_or(("id", key));
+            key != "*" && said == kind && plain(value) == wanted
+        })
+    };
+    let own = known.iter().find_map(|(kind, value)| {
+        find(kind, value.as_deref().filter(|value| !value.is_empty())?).map(|(_, tools)| tools)
+    });
+    own.or_else(|| entries.get("*"))?.as_object()
 }
 
 /// The entries of a list in their stored spelling: lower case, without the
@@ -271,7 +315,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::channels::message::{Author, Chat};
+    use crate::channels::message::Chat;
 
     const RULES: GroupRules =
         GroupRules { senders_key: "allowFrom", senders_optional: false, falls_back: false };
@@ -332,6 +376,36 @@ mod tests {
             judge("bob!b@h", "#else", true, false),
             drop("drop channel #else (not allowlisted)")
         );
+    }
+
+    #[test]
+    fn a_group_says_what_its_senders_may_use() {
+        let only = |name: &str| json!({"allow": [name]});
+        let policy = policy(&json!({"groups": {
+            "#claw": {"toolsBySender": {"id:Bob!b@h": only("exec"), "*": only("read")},
+                "tools": only("none")},
+            "#plain": {"tools": only("web_fetch")},
+            "*": {"toolsBySender": {"@eve!e@h": only("write"), "name:Carl": only("edit")}},
+        }}));
+        let tools = |message: &Inbound| policy.group_tools(message).map(Value::from);
+        assert_eq!(tools(&from("bob!b@h", Some("#claw"))), Some(only("exec")));
+        assert_eq!(tools(&from("eve!e@h", Some("#claw"))), Some(only("read")));
+        assert_eq!(tools(&from("eve!e@h", Some("#plain"))), Some(only("web_fetch")));
+        assert_eq!(tools(&from("eve!e@h", Some("#other"))), Some(only("write")));
+        let mut carl = from("x!x@h", Some("#other"));
+        assert_eq!(tools(&carl), None);
+        carl.author.name = "carl".into();
+        assert_eq!(tools(&carl), Some(only("edit")));
+        assert_eq!(tools(&from("bob!b@h", None)), None, "not in a direct chat");
+    }
+
+    #[test]
+    fn a_room_can_be_closed_and_answer_by_itself() {
+        let policy = policy(&json!({"groups": {"!a": {"allow": false}, "!b": {"autoReply": true}},
+            "groupAllowFrom": ["bob!b@h"]}));
+        let judge = |chat| policy.judge(&from("bob!b@h", Some(chat)), &[], false, false);
+        assert_eq!(judge("!a"), Verdict::Drop("drop channel !a (disabled)".into()));
+        assert_eq!(judge("!b"), YES);
     }
 
     #[test]

@@ -21,8 +21,9 @@ use crate::agents::runtime::Inner;
 use crate::agents::runtime::Run;
 use crate::agents::sessions::Entry;
 use crate::agents::sessions::Sessions;
+use crate::agents::sessions::main_session;
 use crate::agents::sessions::thinking_level;
-use crate::agents::tools::Policy;
+use crate::agents::tools::{Policy, is_boxed};
 use crate::agents::workspace::Limits;
 use crate::base::id::SessionKey;
 
@@ -68,7 +69,7 @@ pub(crate) async fn reply(
         Name::Commands => Ok(COMMANDS.to_owned()),
         Name::Status => Ok(card::status(inner, &key, entry)),
         Name::Whoami => Ok(whoami(request)),
-        Name::Tools => Ok(desk.tools(request.owner)),
+        Name::Tools => Ok(desk.tools(request)),
         Name::Model => desk.model(argument).await,
         Name::Models => Ok(desk.models(argument)),
         Name::Think => desk.think(argument).await,
@@ -426,11 +427,15 @@ impl Desk<'_> {
         text
     }
 
-    fn tools(&self, owner: bool) -> String {
+    fn tools(&self, request: &RunRequest) -> String {
         let snapshot = self.inner.config.load();
         let model = self.current_model();
         let (provider, model) = model.split_once('/').unwrap_or(("", &model));
-        let policy = Policy::of(&snapshot.config, self.agent, provider, model, owner);
+        let (config, agent) = (&snapshot.config, self.agent);
+        let is_main = *self.key == main_session(config, agent);
+        let policy = Policy::of(config, agent, provider, model, request.owner)
+            .within(request.group_tools.as_ref())
+            .unless_boxed(is_boxed(config, agent, is_main));
         let names: Vec<String> =
             self.inner.toolbox.allowed(&policy).iter().map(|tool| tool.spec().name).collect();
         let profile =

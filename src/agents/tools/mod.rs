@@ -34,7 +34,7 @@ use crate::base::id::SessionKey;
 use crate::config::Snapshot;
 
 pub use control::ControlPlane;
-pub(crate) use policy::Policy;
+pub(crate) use policy::{Policy, is_boxed};
 
 /// Something a model can call. One object, shared by all runs.
 pub trait Tool: Debug + Send + Sync {

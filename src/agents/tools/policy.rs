@@ -63,6 +63,22 @@ const MESSAGING: &[&str] =
     &["message", "sessions_list", "sessions_history", "sessions_send", "session_status"];
 const MINIMAL: &[&str] = &["session_status"];
 
+/// Tools that run in the sandbox where the configuration asks for one.
+const BOXED: &[&str] = &["exec", "process", "read", "write", "edit"];
+
+/// Whether the configuration wants a session's tools in a sandbox.
+pub(crate) fn is_boxed(config: &Config, agent: &str, is_main: bool) -> bool {
+    let mode = |section: &Map<String, Value>| {
+        section.get("sandbox").and_then(|sandbox| sandbox["mode"].as_str()).map(str::to_owned)
+    };
+    let own = config.agents.get(agent).and_then(|agent| mode(&agent.rest));
+    match own.or_else(|| mode(&config.agents.defaults.rest)).as_deref() {
+        Some("all") => true,
+        Some("non-main") => !is_main,
+        _ => false,
+    }
+}
+
 /// Profiles that a tool belongs to, `full` left out.
 pub(crate) fn profiles_of(tool: &str) -> Vec<&'static str> {
     [("minimal", MINIMAL), ("coding", CODING), ("messaging", MESSAGING)]
@@ -130,6 +146,24 @@ impl Policy {
             }
         }
         Self { steps, owner }
+    }
+
+    /// Narrows to what a group lets a sender use.
+    #[must_use]
+    pub(crate) fn within(mut self, group: Option<&Map<String, Value>>) -> Self {
+        self.steps.extend(group.map(step));
+        self
+    }
+
+    /// Takes away what is to run in a sandbox: there is none here, and outside of
+    /// one it is not to run.
+    #[must_use]
+    pub(crate) fn unless_boxed(mut self, is_boxed: bool) -> Self {
+        if is_boxed {
+            let deny = BOXED.iter().map(|name| (*name).to_owned()).collect();
+            self.steps.push(Step { allow: None, deny });
+        }
+        self
     }
 
     /// Narrows to the named tools.
@@ -249,6 +283,33 @@ mod tests {
         for (name, allowed) in [("read", true), ("write", false), ("exec", true), ("cron", false)] {
             assert_eq!(policy.allows(name, false), allowed, "{name}");
         }
+    }
+
+    #[test]
+    fn a_group_takes_away_and_gives_nothing() {
+        let Value::Object(group) = json!({"allow": ["read", "exec"], "deny": ["exec"]}) else {
+            unreachable!("the literal is an object")
+        };
+        let policy = policy(&json!({"deny": ["write"]}), &json!({})).within(Some(&group));
+        for (name, allowed) in [("read", true), ("write", false), ("exec", false), ("edit", false)]
+        {
+            assert_eq!(policy.allows(name, false), allowed, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_run_in_a_sandbox_does_not_run_outside() {
+        let config = |mode: &str, own: &Value| -> Config {
+            let agents = json!({"defaults": {"sandbox": {"mode": mode}}, "list": [{"id": "main", "sandbox": own}]});
+            serde_json::from_value(json!({ "agents": agents })).unwrap()
+        };
+        let none = json!({});
+        assert!(is_boxed(&config("all", &none), "main", true));
+        assert!(is_boxed(&config("non-main", &none), "main", false));
+        assert!(!is_boxed(&config("non-main", &none), "main", true));
+        assert!(!is_boxed(&config("all", &json!({"mode": "off"})), "main", false));
+        let policy = policy(&none, &none).unless_boxed(true);
+        assert!(!policy.allows("exec", false) && policy.allows("web_fetch", false));
     }
 
     #[test]

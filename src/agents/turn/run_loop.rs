@@ -26,10 +26,11 @@ use crate::agents::raw_stream::Tap;
 use crate::agents::run::ClientToolCall;
 use crate::agents::run::Lane;
 use crate::agents::run::RunBody;
-use crate::agents::tools::Policy;
+use crate::agents::sessions::main_session;
 use crate::agents::tools::Tool;
 use crate::agents::tools::ToolContext;
 use crate::agents::tools::ToolResult;
+use crate::agents::tools::{Policy, is_boxed};
 use crate::agents::turn::Halt;
 use crate::agents::turn::answer::Answer;
 use crate::agents::turn::answer::Call;
@@ -217,6 +218,13 @@ impl Turn<'_> {
         )
     }
 
+    /// Whether the configuration wants this session's tools in a sandbox.
+    fn is_boxed(&self) -> bool {
+        let (config, agent) = (&self.snapshot.config, &self.run.agent);
+        let is_main = self.run.key.as_ref() == Some(&main_session(config, agent));
+        is_boxed(config, agent, is_main)
+    }
+
     fn bench(&self, model: &ModelRef) -> Bench {
         let policy = Policy::of(
             &self.snapshot.config,
@@ -225,6 +233,8 @@ impl Turn<'_> {
             &model.id,
             self.request.owner,
         )
+        .within(self.request.group_tools.as_ref())
+        .unless_boxed(self.is_boxed())
         .only(self.request.tools_allow.as_deref());
         let tools = self.inner.toolbox.allowed(&policy);
         let client = &self.request.client_tools;
@@ -512,6 +522,10 @@ impl Turn<'_> {
                 Some(tool) if tool.owner_only() && !self.request.owner => {
                     "Tool restricted to owner senders.".to_owned()
                 }
+                Some(_) if self.is_boxed() => format!(
+                    "Tool {name} is to run in a sandbox (agents.defaults.sandbox.mode), and this \
+                     gateway has none"
+                ),
                 Some(_) => format!("Tool {name} is not allowed here"),
                 None => format!("Tool {name} not found"),
             });

@@ -107,6 +107,7 @@ async fn submit(state: &Arc<State>, kept: Kept, replies: &mpsc::Sender<Asked>) {
         message: text,
         images,
         extra_system_prompt: message.group_prompt.clone(),
+        group_tools: message.group_tools.clone(),
         model: model.map(str::to_owned),
         origin: origin(message),
         owner,

@@ -91,6 +91,33 @@ async fn a_chat_streams_and_its_repeat_does_nothing() {
 }
 
 #[tokio::test]
+async fn what_waits_is_put_together_only_for_those_who_may_do_the_same() {
+    let (provider, gateway) = Box::pin(with_model("good-1")).await;
+    let mut owner = TestClient::operator(gateway.port, &ALL_SCOPES).await;
+    let mut other = TestClient::operator(gateway.port, &["operator.read", "operator.write"]).await;
+    let message =
+        |text: &str, id: &str| json!({"sessionKey": "main", "message": text, "idempotencyKey": id});
+    owner.ask("chat.send", message("SLOWLY", "slow")).await;
+    while owner.event("chat").await["payload"]["state"] != "delta" {}
+    other.ask("chat.send", message("SAY first of the other", "other-1")).await;
+    other.ask("chat.send", message("SAY second of the other", "other-2")).await;
+    owner.ask("chat.send", message("SAY of the owner", "owner-1")).await;
+    owner.ask("chat.abort", json!({"sessionKey": "main", "runId": "slow"})).await;
+    for id in ["other-1", "other-2", "owner-1"] {
+        owner.ask("agent.wait", json!({"runId": id, "timeoutMs": 60000})).await;
+    }
+    let asked: Vec<String> = provider
+        .bodies()
+        .iter()
+        .map(|body| body["messages"].as_array().unwrap().last().unwrap()["content"].to_string())
+        .collect();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[1].contains("first of the other") && asked[1].contains("second of the other"));
+    assert!(!asked[1].contains("of the owner"), "{asked:?}");
+    assert!(asked[2].contains("of the owner") && !asked[2].contains("of the other"), "{asked:?}");
+}
+
+#[tokio::test]
 async fn only_the_owner_or_an_admin_aborts_and_the_key_is_echoed() {
     let (_provider, gateway) = Box::pin(with_model("good-1")).await;
     let mut owner = TestClient::operator(gateway.port, &ALL_SCOPES).await;
