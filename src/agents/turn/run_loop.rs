@@ -226,6 +226,13 @@ impl Turn<'_> {
     }
 
     fn bench(&self, model: &ModelRef) -> Bench {
+        let is_boxed = self.is_boxed();
+        if is_boxed {
+            tracing::warn!(
+                agent = self.run.agent,
+                "commands and files are left out: agents.defaults.sandbox.mode wants a sandbox, and there is none"
+            );
+        }
         let policy = Policy::of(
             &self.snapshot.config,
             &self.run.agent,
@@ -234,7 +241,7 @@ impl Turn<'_> {
             self.request.owner,
         )
         .within(self.request.group_tools.as_ref())
-        .unless_boxed(self.is_boxed())
+        .unless_boxed(is_boxed)
         .only(self.request.tools_allow.as_deref());
         let tools = self.inner.toolbox.allowed(&policy);
         let client = &self.request.client_tools;

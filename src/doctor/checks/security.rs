@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use crate::config::schema::agents::Agents;
 use crate::doctor::checks::{Check, Scope};
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Finding, Severity};
@@ -13,7 +14,7 @@ pub(super) const CHECK: Check = Check {
     section: "Security",
     scope: Scope::Everywhere,
     severity: Severity::Error,
-    finds: "a gateway on the network, without authentication or without TLS; switched-off device checks; channels on which anybody may write to the agent; approvals that let every program run",
+    finds: "a gateway on the network, without authentication or without TLS; switched-off device checks; channels on which anybody may write to the agent; approvals that let every program run; a sandbox that is wanted",
     matters: "who reaches the agent can have it run programs and read files on this host",
     repairs: "",
     inspect,
@@ -80,8 +81,24 @@ fn inspect(facts: &Facts<'_>) -> Vec<Finding> {
             }
         }
     }
+    found.extend(sandboxes(&snapshot.config.agents).map(|path| {
+        let text = "tools are to run in a sandbox, which this gateway does not have: commands and files are refused";
+        let advice = format!("{program} config set {path} off lets them run on this host");
+        Finding::warning(text).at(path).advise(advice)
+    }));
     found.extend(approvals(facts));
     found
+}
+
+/// Where the configuration wants a sandbox.
+fn sandboxes(agents: &Agents) -> impl Iterator<Item = String> {
+    let own = agents.list.iter().enumerate();
+    let own = own.map(|(at, agent)| (format!("agents.list[{at}].sandbox.mode"), &agent.rest));
+    let general = ("agents.defaults.sandbox.mode".to_owned(), &agents.defaults.rest);
+    std::iter::once(general).chain(own).filter_map(|(path, section)| {
+        let mode = section.get("sandbox")?["mode"].as_str()?;
+        matches!(mode, "all" | "non-main").then_some(path)
+    })
 }
 
 /// A channel and its accounts, with their paths.

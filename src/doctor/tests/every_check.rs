@@ -511,6 +511,13 @@ const BROKEN: &[(&str, Break, &str)] = &[
         "anybody may send",
     ),
     (
+        "security",
+        |bed| {
+            bed.configure(&json!({"gateway": {"mode": "local"}, "agents": {"defaults": {"sandbox": {"mode": "all"}}}}));
+        },
+        "are to run in a sandbox",
+    ),
+    (
         "channel-credentials",
         |bed| {
             bed.configure(
