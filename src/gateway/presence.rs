@@ -1,7 +1,7 @@
 //! Who is there: the gateway itself, its clients, and machines that report.
 
 use std::net::{IpAddr, UdpSocket};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -298,12 +298,16 @@ fn only_asks(mode: &str) -> bool {
 }
 
 /// What the maker calls this machine, where the system says so.
-fn machine_model() -> Option<String> {
-    ["/sys/devices/virtual/dmi/id/product_name", "/proc/device-tree/model"]
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .map(|text| text.trim().trim_end_matches('\0').to_owned())
-        .find(|model| !model.is_empty())
+fn machine_model() -> Option<&'static str> {
+    static MODEL: OnceLock<Option<String>> = OnceLock::new();
+    let look = || {
+        ["/sys/devices/virtual/dmi/id/product_name", "/proc/device-tree/model"]
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .map(|text| text.trim().trim_end_matches('\0').to_owned())
+            .find(|model| !model.is_empty())
+    };
+    MODEL.get_or_init(look).as_deref()
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! A cron job as the file and the wire spell it. Keys that are not known here
 //! survive a rewrite.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 /// One job of `cron/jobs.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +36,14 @@ pub struct Job {
     pub state: JobState,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+impl Job {
+    /// Tells two settings of a job apart, whatever its runs have left in it.
+    pub fn revision(&self) -> String {
+        let bare = Self { state: JobState::default(), updated_at_ms: 0, ..self.clone() };
+        format!("sha256:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(json!(bare).to_string())))
+    }
 }
 
 /// When a job runs.

@@ -42,6 +42,8 @@ pub enum CronError {
     Schedule(#[from] ScheduleError),
     #[error("Error: {0}")]
     Invalid(String),
+    #[error("the job changed since it was read; read it again before you retry")]
+    Changed { expected: String, actual: String },
     #[error("Error: {}: {source}", path.display())]
     File {
         path: PathBuf,
@@ -179,10 +181,22 @@ impl Cron {
         Ok(job)
     }
 
-    pub fn update(&self, id: &str, patch: &Value, now: u64) -> Result<Job, CronError> {
+    pub fn update(
+        &self,
+        id: &str,
+        patch: &Value,
+        expected: Option<&str>,
+        now: u64,
+    ) -> Result<Job, CronError> {
         let mut book = self.open()?;
         let index = position(&book, id)?;
         let before = book.jobs[index].clone();
+        let actual = expected.map(|_| before.revision());
+        if let (Some(expected), Some(actual)) = (expected, actual)
+            && expected != actual
+        {
+            return Err(CronError::Changed { expected: expected.to_owned(), actual });
+        }
         let mut fields = as_map(serde_json::to_value(&before).unwrap_or_default());
         for (key, value) in patch.as_object().into_iter().flatten() {
             merge(&mut fields, key, value);
@@ -568,14 +582,15 @@ mod tests {
             shown.as_object().unwrap().keys().collect::<Vec<_>>(),
             expected.as_object().unwrap().keys().collect::<Vec<_>>()
         );
-        let off = cron.update(&job.id, &json!({"enabled": false}), NOW + 36).unwrap();
+        let off = cron.update(&job.id, &json!({"enabled": false}), None, NOW + 36).unwrap();
         assert_eq!((off.enabled, off.state.next_run_at_ms), (false, None));
         let renamed = json!({"payload": {"kind": "agentTurn", "model": "a/b"}});
-        let payload = serde_json::to_value(cron.update(&job.id, &renamed, NOW).unwrap().payload);
+        let payload =
+            serde_json::to_value(cron.update(&job.id, &renamed, None, NOW).unwrap().payload);
         assert_eq!(payload.unwrap()["message"], "cron hi");
         assert!(cron.remove(&job.id).unwrap());
         assert!(!cron.remove(&job.id).unwrap());
-        let unknown = cron.update("nope", &json!({}), NOW).unwrap_err().to_string();
+        let unknown = cron.update("nope", &json!({}), None, NOW).unwrap_err().to_string();
         assert_eq!(unknown, "Error: unknown cron job id: nope");
     }
 
@@ -622,6 +637,19 @@ mod tests {
         assert_eq!(finish(&add(), "HTTP 503: busy", &Map::new()), Some(NOW + 30_000));
         assert_eq!(finish(&add(), "401 no such key", &Map::new()), None, "it would fail again");
         assert!(cron.jobs().unwrap().iter().any(|job| !job.enabled));
+    }
+
+    #[test]
+    fn a_change_of_what_was_read_before_another_change_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = cron(dir.path());
+        let job = cron.add(&hourly(), NOW).unwrap();
+        let (read, patch) = (job.revision(), json!({"name": "other"}));
+        cron.finish(&job.id, &OK, NOW, NOW, &Map::new()).unwrap();
+        cron.update(&job.id, &patch, Some(&read), NOW).unwrap();
+        let late = cron.update(&job.id, &json!({"name": "late"}), Some(&read), NOW);
+        assert!(matches!(late, Err(CronError::Changed { .. })), "{late:?}");
+        assert_eq!(cron.jobs().unwrap()[0].name, "other");
     }
 
     #[test]
@@ -719,6 +747,6 @@ mod tests {
         let job = cron.add(&hourly(), NOW).unwrap();
         let patch = json!({"sessionTarget": "main", "payload": {"kind": "systemEvent", "text": "x"},
             "delivery": {"mode": "announce"}});
-        assert_eq!(cron.update(&job.id, &patch, NOW).unwrap().delivery, None);
+        assert_eq!(cron.update(&job.id, &patch, None, NOW).unwrap().delivery, None);
     }
 }

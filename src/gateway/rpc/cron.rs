@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::base::hex;
-use crate::gateway::cron::job::{Job, JobState};
+use crate::gateway::cron::job::Job;
 use crate::gateway::cron::{Cron, CronError, runner, schedule, store};
 use crate::gateway::rpc::params::{blocking, flag, text, texts, uint};
 use crate::gateway::rpc::{Call, Method, Reply};
@@ -64,7 +62,7 @@ fn shown(call: &Call, job: &Job) -> Value {
 /// which a change of what it is can be told.
 fn view(job: &Job) -> Value {
     let mut view = json!(job);
-    view["configRevision"] = config_revision(job).into();
+    view["configRevision"] = job.revision().into();
     for (name, of) in [
         ("nextRunAtMs", "nextRunAtMs"),
         ("lastRunAtMs", "lastRunAtMs"),
@@ -78,11 +76,6 @@ fn view(job: &Job) -> Value {
         }
     }
     view
-}
-
-fn config_revision(job: &Job) -> String {
-    let bare = Job { state: JobState::default(), updated_at_ms: 0, ..job.clone() };
-    format!("sha256:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(json!(bare).to_string())))
 }
 
 /// Where a job's reply would go now.
@@ -209,18 +202,8 @@ async fn update(call: Call) -> Reply {
     in_time(&call, &call.params["patch"])?;
     blocking(move || {
         let id = id_of(&call)?;
-        if let Some(expected) = text(&call.params, "expectedConfigRevision") {
-            let jobs = cron(&call).jobs()?;
-            let actual = jobs.iter().find(|job| job.id == id).map(config_revision);
-            if actual.as_deref().is_some_and(|actual| actual != expected) {
-                let error = "the job changed since it was read; read it again before you retry";
-                return Err(ErrorShape::invalid(error).with_details(json!({
-                    "code": "CRON_JOB_CHANGED", "expectedConfigRevision": expected,
-                    "actualConfigRevision": actual,
-                })));
-            }
-        }
-        let job = cron(&call).update(&id, &call.params["patch"], call.now());
+        let expected = text(&call.params, "expectedConfigRevision");
+        let job = cron(&call).update(&id, &call.params["patch"], expected, call.now());
         let job = job.map_err(|err| refusal(&call, err))?;
         announce(&call, &job, "updated");
         Ok(shown(&call, &job))
@@ -251,6 +234,11 @@ fn refusal(call: &Call, err: CronError) -> ErrorShape {
             ErrorShape::invalid(format!("Automation not found: {id}"))
                 .with_details(json!({ "code": "CRON_JOB_NOT_FOUND", "jobId": id }))
         }
+        CronError::Changed { ref expected, ref actual } => ErrorShape::invalid(err.to_string())
+            .with_details(json!({
+                "code": "CRON_JOB_CHANGED", "expectedConfigRevision": expected,
+                "actualConfigRevision": actual,
+            })),
         other => other.into(),
     }
 }

@@ -1,5 +1,6 @@
 //! `tools.*` and `models.list`: what agents can use.
 
+use std::collections::HashMap;
 use std::future::ready;
 
 use serde_json::{Value, json};
@@ -105,7 +106,8 @@ pub(super) async fn models(call: Call) -> Reply {
         let mut rows = model_rows(&call.state, &snapshot);
         if call.caller.protocol >= 4 {
             let all = text(&call.params, "view") == Some("all");
-            rows.retain_mut(|row| newer_model(&call.state, &snapshot, row) || all);
+            let mut callable = HashMap::new();
+            rows.retain_mut(|row| newer_model(&call.state, &snapshot, &mut callable, row) || all);
         }
         Ok(json!({ "models": rows }))
     })
@@ -131,13 +133,20 @@ fn lookup<'a>(state: &'a State, snapshot: &'a Snapshot, agent: &'a str) -> Looku
 
 /// Makes a row one of protocol 4: whether the model could be called now, what it is
 /// configured for and how it can think. Says whether it is one to choose from.
-fn newer_model(state: &State, snapshot: &Snapshot, row: &mut Value) -> bool {
+fn newer_model(
+    state: &State,
+    snapshot: &Snapshot,
+    callable: &mut HashMap<String, bool>,
+    row: &mut Value,
+) -> bool {
     let config = &snapshot.config;
     let agent = config.agents.default_id().to_lowercase();
     let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let (provider, id) = (text("provider"), text("id"));
     let name = format!("{provider}/{id}");
-    let available = lookup(state, snapshot, &agent).resolve(&name).is_ok();
+    // All models of a provider are called with the same key.
+    let look = || lookup(state, snapshot, &agent).resolve(&name).is_ok();
+    let available = *callable.entry(provider.clone()).or_insert_with(look);
     let mut tags = Vec::new();
     let (_, fallbacks) = choice::configured(config, None);
     let default = choice::default_choice(config, None);
